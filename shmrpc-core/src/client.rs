@@ -1,0 +1,244 @@
+//! The client's side of a call: [`Connection`] finds a transport for an endpoint, checks the methods,
+//! encodes, waits and decodes. The types that `#[service]` makes (`…Client`, `…BlockingClient`) are thin
+//! covers over it; the command line, REST and the TCP gateway call by description instead.
+//!
+//! Bytes go to a [`Transport`](crate::transport::Transport), which moves them and knows nothing of values.
+
+mod connect;
+mod pending;
+
+use std::{sync::Arc, time::Duration};
+
+pub use self::connect::ConnectOptions;
+pub use self::pending::Pending;
+pub(crate) use self::pending::{Completion, PendingCall};
+use crate::{
+    codec::{Codec, Decode, Encode},
+    error::{CallError, ConnectError, RpcError, Status},
+    method::{MethodDescription, MethodId, MethodInfo, ServiceDescription},
+    transport::{Outbound, Transport},
+};
+
+/// How long a call may take unless its method, its client or its caller says otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// In which encoding a call's arguments and reply are: the method's own, or JSON whatever the method's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Door {
+    /// The method's own encoding.
+    Native = 0,
+    /// A JSON array of arguments in, JSON out (typed errors too); decoded in the worker. Methods in raw
+    /// have no JSON door.
+    Json = 1,
+}
+
+/// A connection to one service. Cheap to clone; clones share the transport. `Send` and `Sync`: any number
+/// of threads and tasks may call at once, and their calls are in flight together.
+///
+/// It reconnects by itself when the service restarts; calls that were under way then fail with
+/// [`RpcError::WorkerDied`] or [`RpcError::ConnectionLost`], later ones work. After `fork`, calls in the
+/// child fail with [`RpcError::Forked`].
+#[derive(Clone)]
+pub struct Connection {
+    transport: Arc<dyn Transport>,
+    deadline: Option<Duration>,
+}
+
+impl Connection {
+    pub(crate) fn new(transport: Arc<dyn Transport>, deadline: Option<Duration>) -> Self {
+        Self { transport, deadline }
+    }
+
+    /// A clone whose calls have that deadline, whatever their methods say.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { transport: Arc::clone(&self.transport), deadline: Some(deadline) }
+    }
+
+    /// What the server offers, as it said when the connection was last made.
+    #[must_use]
+    pub fn service(&self) -> Arc<ServiceDescription> {
+        self.transport.service()
+    }
+
+    /// Starts a call with encoded arguments and returns at once (it may block for as long as the
+    /// transport has no room for the message; never beyond the deadline).
+    ///
+    /// # Errors
+    /// When the call could not be handed over; nothing was run then.
+    pub fn begin(&self, method: Target<'_>, door: Door, payload: &[u8]) -> Result<Pending, RpcError> {
+        let deadline = self.deadline.or(method.deadline).unwrap_or(DEFAULT_DEADLINE);
+        self.transport.begin(Outbound { method, door, payload, deadline })
+    }
+
+    /// Calls with encoded arguments and waits for the encoded reply.
+    ///
+    /// # Errors
+    /// See [`RpcError`]. A typed error of the service is `Ok` with [`Status::ServiceError`].
+    pub fn call_bytes_blocking(
+        &self,
+        method: Target<'_>,
+        door: Door,
+        payload: &[u8],
+    ) -> Result<Reply, RpcError> {
+        self.begin(method, door, payload)?.wait()
+    }
+
+    /// Calls with encoded arguments and waits for the encoded reply.
+    ///
+    /// # Errors
+    /// See [`RpcError`]. A typed error of the service is `Ok` with [`Status::ServiceError`].
+    pub async fn call_bytes(
+        &self,
+        method: Target<'_>,
+        door: Door,
+        payload: &[u8],
+    ) -> Result<Reply, RpcError> {
+        self.begin(method, door, payload)?.await
+    }
+
+    /// Calls a method by its definition and waits, blocking the thread.
+    ///
+    /// # Errors
+    /// The service's own error, or see [`RpcError`].
+    pub fn call_blocking<C, A, R, E>(&self, method: &'static MethodInfo, args: &A) -> Result<R, CallError<E>>
+    where
+        C: Encode<A> + Decode<R>,
+        C::Errors: Decode<E>,
+        A: ?Sized,
+    {
+        let mut payload = Vec::new();
+        C::encode(args, &mut payload)?;
+        decode_reply::<C, R, E>(self.call_bytes_blocking(method.into(), Door::Native, &payload)?)
+    }
+
+    /// Calls a method by its definition.
+    ///
+    /// # Errors
+    /// The service's own error, or see [`RpcError`].
+    pub async fn call<C, A, R, E>(&self, method: &'static MethodInfo, args: &A) -> Result<R, CallError<E>>
+    where
+        C: Encode<A> + Decode<R>,
+        C::Errors: Decode<E>,
+        A: ?Sized,
+    {
+        let mut payload = Vec::new();
+        C::encode(args, &mut payload)?;
+        decode_reply::<C, R, E>(self.call_bytes(method.into(), Door::Native, &payload).await?)
+    }
+
+    /// Calls a raw method and waits, blocking the thread. The argument is copied once, into the
+    /// transport.
+    ///
+    /// # Errors
+    /// The service's own error, or see [`RpcError`].
+    pub fn call_raw_blocking<E>(
+        &self,
+        method: &'static MethodInfo,
+        data: &[u8],
+    ) -> Result<Vec<u8>, CallError<E>>
+    where
+        crate::codec::Json: Decode<E>,
+    {
+        decode_reply::<crate::codec::Raw, Vec<u8>, E>(self.call_bytes_blocking(
+            method.into(),
+            Door::Native,
+            data,
+        )?)
+    }
+
+    /// Calls a raw method.
+    ///
+    /// # Errors
+    /// The service's own error, or see [`RpcError`].
+    pub async fn call_raw<E>(&self, method: &'static MethodInfo, data: &[u8]) -> Result<Vec<u8>, CallError<E>>
+    where
+        crate::codec::Json: Decode<E>,
+    {
+        decode_reply::<crate::codec::Raw, Vec<u8>, E>(
+            self.call_bytes(method.into(), Door::Native, data).await?,
+        )
+    }
+
+    /// Checks that the server offers these methods with the same encoding and signature.
+    pub(crate) fn check(&self, endpoint: &str, methods: &[MethodInfo]) -> Result<(), ConnectError> {
+        let service = self.service();
+        let mismatches: Vec<String> =
+            methods.iter().filter_map(|ours| mismatch(ours, service.method(ours.name))).collect();
+        if mismatches.is_empty() {
+            return Ok(());
+        }
+        Err(ConnectError::Mismatch { service: service.name.clone(), endpoint: endpoint.into(), mismatches })
+    }
+}
+
+/// What differs between a client's method and the server's of the same name, naming both sides.
+fn mismatch(ours: &MethodInfo, theirs: Option<&MethodDescription>) -> Option<String> {
+    let Some(theirs) = theirs else {
+        return Some(format!("method {} is unknown to the server", ours.name));
+    };
+    if theirs.id == ours.id() {
+        return None;
+    }
+    Some(format!(
+        "method {}: client has {} {} {}, server has {} {} {}",
+        ours.name,
+        ours.encoding,
+        ours.shape.name(),
+        ours.signature,
+        theirs.encoding,
+        theirs.shape.name(),
+        theirs.signature,
+    ))
+}
+
+/// Which method is called, and what the transport must know of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The identity on the wire.
+    pub id: MethodId,
+    /// The name, for errors.
+    pub name: &'a str,
+    /// May be run again by itself when its worker dies.
+    pub idempotent: bool,
+    /// The method's own deadline.
+    pub deadline: Option<Duration>,
+}
+
+impl From<&'static MethodInfo> for Target<'static> {
+    fn from(info: &'static MethodInfo) -> Self {
+        Self { id: info.id(), name: info.name, idempotent: info.idempotent, deadline: info.deadline }
+    }
+}
+
+impl<'a> From<&'a MethodDescription> for Target<'a> {
+    fn from(method: &'a MethodDescription) -> Self {
+        Self {
+            id: method.id,
+            name: &method.name,
+            idempotent: method.idempotent,
+            deadline: method.deadline_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+/// A reply as bytes: the encoded value, or the encoded typed error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// [`Status::Ok`] or [`Status::ServiceError`]; everything else has become an [`RpcError`].
+    pub status: Status,
+    /// The encoded value.
+    pub body: Vec<u8>,
+}
+
+fn decode_reply<C, R, E>(reply: Reply) -> Result<R, CallError<E>>
+where
+    C: Codec + Decode<R>,
+    C::Errors: Decode<E>,
+{
+    match reply.status {
+        Status::Ok => Ok(C::decode(&reply.body)?),
+        _ => Err(CallError::Service(<C::Errors as Decode<E>>::decode(&reply.body)?)),
+    }
+}

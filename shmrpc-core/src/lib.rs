@@ -1,0 +1,19 @@
+//! The engine of shmrpc: encodings, transports, client and server.
+//!
+//! Applications use the facade crate `shmrpc`, which re-exports all of this beside the macros.
+
+pub mod client;
+pub mod codec;
+pub mod endpoint;
+pub mod error;
+pub mod method;
+pub mod observe;
+pub mod server;
+mod transport;
+
+pub use client::{ConnectOptions, Connection, DEFAULT_DEADLINE, Door};
+pub use codec::Encoding;
+pub use endpoint::Endpoint;
+pub use error::{CallError, ConnectError, NoError, RpcError, ServeError, Status};
+pub use server::{Definition, Service};
+pub use transport::inproc::{Published, in_process, publish};

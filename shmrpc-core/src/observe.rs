@@ -1,0 +1,223 @@
+//! Watching services from outside the data path: who serves, and what their counters say. The
+//! supervisor and `shmrpc services` are observers; nobody asks a worker anything on the call path.
+
+use std::{
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use crate::{error::ConnectError, method::ServiceDescription};
+
+/// A running observer: it knows every worker of the runtime folder and hears of those that come and go.
+/// Dropped, it leaves.
+pub struct Observer {
+    _private: (),
+}
+
+/// What an observer hears.
+pub enum ObserverEvent {
+    /// A worker serves: it was there already, or has just become ready.
+    Up(Arc<WorkerView>),
+    /// A worker is gone, by its own decision or dead.
+    Down(Arc<WorkerView>),
+}
+
+/// How an observer takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObserverRole {
+    /// Looks only (`shmrpc services`).
+    Spectator,
+    /// Supervises: workers count it as their supervisor (no orphan timeout while it lives) and leave
+    /// the draining of their output pipes to it.
+    Supervisor,
+}
+
+impl Observer {
+    /// Joins the runtime folder, creating it (0700) if need be; events arrive on the receiver.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn join(
+        _runtime_dir: &Path,
+        _role: ObserverRole,
+    ) -> Result<(Self, mpsc::Receiver<ObserverEvent>), ConnectError> {
+        let (_events, receiver) = mpsc::channel();
+        Ok((Self { _private: () }, receiver))
+    }
+}
+
+/// One worker, seen from outside.
+pub struct WorkerView {
+    pid: u32,
+    service: String,
+    description: ServiceDescription,
+}
+
+impl WorkerView {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The service's name with its prefix.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// What it offers.
+    #[must_use]
+    pub fn description(&self) -> &ServiceDescription {
+        &self.description
+    }
+
+    /// Its counters now, one entry a method in the order of the description. Read out of shared memory;
+    /// the last values remain readable after the worker's death.
+    #[must_use]
+    pub fn counters(&self) -> Vec<MethodCounters> {
+        Vec::new()
+    }
+
+    /// Clones of the read ends of its stdout and stderr, if it has handed them over (supervisors only,
+    /// for a worker that an earlier supervisor started).
+    #[must_use]
+    pub fn output(&self) -> Option<(OwnedFd, OwnedFd)> {
+        None
+    }
+}
+
+/// One method's counters since its worker started.
+#[derive(Clone, Debug, Default)]
+pub struct MethodCounters {
+    /// Calls answered, errors included.
+    pub calls: u64,
+    /// Calls answered with anything but success.
+    pub errors: u64,
+    /// Bytes of arguments.
+    pub bytes_in: u64,
+    /// Bytes of replies.
+    pub bytes_out: u64,
+    /// Time in handlers.
+    pub total: Duration,
+    /// Time in handlers, as a histogram.
+    pub latency: LatencyHistogram,
+}
+
+impl MethodCounters {
+    /// Adds another worker's counters of the same method.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.total += other.total;
+        self.latency.add(&other.latency);
+    }
+
+    /// Mean time in the handler.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        u32::try_from(self.calls).ok().filter(|&n| n > 0).map_or_else(
+            || Duration::from_nanos((self.total.as_nanos() / u128::from(self.calls.max(1))) as u64),
+            |n| self.total / n,
+        )
+    }
+}
+
+/// A histogram over powers of two, each cut into four: at most 12.5 % off the true value.
+#[derive(Clone, Debug)]
+pub struct LatencyHistogram {
+    counts: [u64; Self::BUCKETS],
+}
+
+impl Default for LatencyHistogram {
+    fn default() -> Self {
+        Self { counts: [0; Self::BUCKETS] }
+    }
+}
+
+impl LatencyHistogram {
+    /// Number of buckets: 40 powers of two of nanoseconds (up to 18 minutes), four each.
+    pub const BUCKETS: usize = 160;
+
+    /// The bucket of a duration in nanoseconds.
+    #[must_use]
+    pub const fn bucket(nanos: u64) -> usize {
+        if nanos < 4 {
+            return nanos as usize;
+        }
+        let power = 63 - nanos.leading_zeros() as usize;
+        let quarter = ((nanos >> (power - 2)) & 3) as usize;
+        let bucket = (power - 1) * 4 + quarter;
+        if bucket < Self::BUCKETS { bucket } else { Self::BUCKETS - 1 }
+    }
+
+    /// The middle of a bucket in nanoseconds.
+    #[must_use]
+    pub const fn middle(bucket: usize) -> u64 {
+        if bucket < 4 {
+            return bucket as u64;
+        }
+        let (power, quarter) = (bucket / 4 + 1, (bucket % 4) as u64);
+        let width = 1_u64 << (power - 2);
+        (4 + quarter) * width + width / 2
+    }
+
+    /// Sets one bucket's count.
+    pub fn set(&mut self, bucket: usize, count: u64) {
+        self.counts[bucket] = count;
+    }
+
+    /// Adds another histogram.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+    }
+
+    /// The value that the given share (0 to 1) of all samples does not exceed; `None` without samples.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let total: u64 = self.counts.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        let rank = ((total as f64 * share).ceil() as u64).clamp(1, total);
+        let mut seen = 0;
+        let bucket = self.counts.iter().position(|&count| {
+            seen += count;
+            seen >= rank
+        })?;
+        Some(Duration::from_nanos(Self::middle(bucket)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn middles_lie_in_their_buckets() {
+        for bucket in 0..LatencyHistogram::BUCKETS {
+            assert_eq!(LatencyHistogram::bucket(LatencyHistogram::middle(bucket)), bucket);
+        }
+        assert_eq!(LatencyHistogram::bucket(u64::MAX), LatencyHistogram::BUCKETS - 1);
+    }
+
+    #[test]
+    fn quantiles_of_two_samples() {
+        let mut histogram = LatencyHistogram::default();
+        assert!(histogram.quantile(0.5).is_none());
+        histogram.set(LatencyHistogram::bucket(1000), 1);
+        histogram.set(LatencyHistogram::bucket(1_000_000), 1);
+        let near = |share: f64, nanos: u128| {
+            let got = histogram.quantile(share).unwrap().as_nanos();
+            assert!(got.abs_diff(nanos) * 8 <= nanos, "{got} is not {nanos}");
+        };
+        near(0.5, 1000);
+        near(0.99, 1_000_000);
+    }
+}

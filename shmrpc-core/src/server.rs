@@ -1,0 +1,33 @@
+//! The server's side of a call: a [`Service`] (made by `#[service]`) is handed [`IncomingCall`]s and
+//! answers through their [`Responder`]. Which transport brought the call is not its business.
+
+mod call;
+mod config;
+#[doc(hidden)]
+pub mod glue;
+mod runtime;
+
+use std::sync::Arc;
+
+pub use self::call::{CallContext, IncomingCall, Responder};
+pub(crate) use self::call::{ReplySink, contained};
+pub use self::config::WorkerConfig;
+pub(crate) use self::runtime::runtime;
+use crate::method::ServiceInfo;
+
+/// The definition of a service, without a value of it. Implemented by `#[service]`.
+pub trait Definition {
+    /// Name, port and methods.
+    const INFO: &'static ServiceInfo;
+}
+
+/// A service that can be served. Implemented by `#[service]`; by hand only for services whose methods
+/// are not known at compile time.
+pub trait Service: Send + Sync + 'static {
+    /// Name, port and methods.
+    fn info(&self) -> &'static ServiceInfo;
+
+    /// Runs the method with that index of [`ServiceInfo::methods`]. Called on a thread of the pool, many
+    /// at once; panics are caught by the caller and answered.
+    fn dispatch(self: Arc<Self>, method: usize, call: IncomingCall<'_>);
+}

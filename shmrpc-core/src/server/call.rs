@@ -1,0 +1,164 @@
+//! One call at the server: its arguments, its context, and the [`Responder`] that answers it exactly
+//! once, whatever the handler does.
+
+use std::{
+    any::Any,
+    borrow::Cow,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use super::{Service, runtime};
+use crate::{client::Door, error::Status};
+
+/// What a handler may want to know about its call.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CallContext {
+    /// The caller's number of the call, unique in its connection.
+    pub call_id: u64,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+impl CallContext {
+    pub(crate) fn new(call_id: u64, deadline: Option<Instant>) -> Self {
+        Self { call_id, deadline }
+    }
+
+    /// How long the caller still waits; zero when it has given up, `None` without a deadline.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// One call, as a transport hands it to a [`Service`].
+pub struct IncomingCall<'a> {
+    args: Cow<'a, [u8]>,
+    door: Door,
+    context: CallContext,
+    responder: Responder,
+}
+
+impl<'a> IncomingCall<'a> {
+    pub(crate) fn new(args: Cow<'a, [u8]>, door: Door, context: CallContext, responder: Responder) -> Self {
+        Self { args, door, context, responder }
+    }
+
+    /// The encoded arguments: a private copy, whatever the transport.
+    #[must_use]
+    pub fn args(&self) -> &[u8] {
+        &self.args
+    }
+
+    /// In which encoding arguments and reply are.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door
+    }
+
+    /// Call id and deadline.
+    #[must_use]
+    pub fn context(&self) -> &CallContext {
+        &self.context
+    }
+
+    /// Splits the call: the arguments, and the obligation to answer.
+    #[must_use]
+    pub fn into_parts(self) -> (Cow<'a, [u8]>, CallContext, Responder) {
+        (self.args, self.context, self.responder)
+    }
+}
+
+/// Where an answer goes. One implementation a transport.
+pub(crate) trait ReplySink: Send {
+    fn send(self: Box<Self>, status: Status, body: &[u8]);
+}
+
+/// The obligation to answer one call. Dropped without an answer, it answers [`Status::Internal`], or
+/// [`Status::Panicked`] while the thread unwinds.
+pub struct Responder {
+    sink: Option<Box<dyn ReplySink>>,
+}
+
+impl Responder {
+    pub(crate) fn new(sink: impl ReplySink + 'static) -> Self {
+        Self { sink: Some(Box::new(sink)) }
+    }
+
+    /// Answers. Blocks only while the transport has no room for the reply.
+    pub fn send(mut self, status: Status, body: &[u8]) {
+        if let Some(sink) = self.sink.take() {
+            sink.send(status, body);
+        }
+    }
+
+    /// Answers with the reply.
+    pub fn reply(self, body: &[u8]) {
+        self.send(Status::Ok, body);
+    }
+
+    /// Answers with an error of the library and its text.
+    pub fn fail(self, status: Status, text: &str) {
+        self.send(status, text.as_bytes());
+    }
+
+    /// Runs an async handler on the runtime; a panic in it is answered.
+    pub(crate) fn spawn(self, handler: impl Future<Output = (Status, Vec<u8>)> + Send + 'static) {
+        runtime().spawn(async move {
+            match CatchPanic(Box::pin(handler)).await {
+                Ok((status, body)) => self.send(status, &body),
+                Err(panic) => self.fail(Status::Panicked, panic_text(&*panic)),
+            }
+        });
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            let (status, text) = if std::thread::panicking() {
+                (Status::Panicked, "the handler panicked")
+            } else {
+                (Status::Internal, "the handler dropped the call without an answer")
+            };
+            sink.send(status, text.as_bytes());
+        }
+    }
+}
+
+/// Dispatches a call; a panic of the handler is contained here, after its responder has answered.
+pub(crate) fn contained(service: &Arc<dyn Service>, method: usize, call: IncomingCall<'_>) {
+    let service = Arc::clone(service);
+    // The service may be left half changed by its own panic; that is the user's to guard, as with a
+    // panicking thread. Our own state is only the responder, which answers while it unwinds.
+    let _contained = catch_unwind(AssertUnwindSafe(move || service.dispatch(method, call)));
+}
+
+/// A panic's message, as far as it has one.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+struct CatchPanic<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What the supervisor tells a worker: one JSON object in the environment variable
+//! [`WorkerConfig::VARIABLE`]. A worker program that is started without it answers `--describe` or says
+//! how it is meant to be started.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// A worker's configuration. Descriptors are numbers of inherited, open files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Which of the program's services to run: the struct's name, as in the ini section.
+    pub struct_name: String,
+    /// The service's name in directory, logs and endpoints: its own, or `PREFIX.NAME`.
+    pub service: String,
+    /// The service's port, unless the ini says otherwise the struct's own.
+    pub port: u16,
+    /// The runtime folder.
+    pub runtime_dir: PathBuf,
+    /// Where the service's log goes: `LOG_DIR/NAME/NAME_log.log.json`. `None`: to stderr.
+    pub log_dir: Option<PathBuf>,
+    /// Threads that run `fn` handlers.
+    pub threads: usize,
+    /// A listening TCP socket to accept from, shared by all workers of the service.
+    pub tcp_listener_fd: Option<i32>,
+    /// Read ends of the pipes that are this worker's stdout and stderr. The worker keeps them open, and
+    /// drains them itself while no supervisor does, so that printing never fails or blocks for ever.
+    pub output_read_fds: Option<(i32, i32)>,
+    /// Allow guarded encodings over TCP.
+    pub force_insecure_serialisation: bool,
+    /// Without a supervisor for so long, drain and exit; `None`: never.
+    pub orphan_timeout: Option<Duration>,
+    /// How long a drain may take before the worker exits anyway.
+    pub drain_timeout: Duration,
+}
+
+impl WorkerConfig {
+    /// The environment variable that carries it.
+    pub const VARIABLE: &'static str = "SHMRPC_WORKER";
+}

@@ -1,0 +1,139 @@
+//! What the code made by `#[service]` calls: decode the arguments, run the handler, encode the answer.
+//! Public for that code alone; not part of the stable interface.
+//!
+//! Handlers come as closures over the decoded arguments that return `Result<Reply, UserError>`;
+//! methods without a `Result` are wrapped in `Ok` and have `NoError` as their error.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::{
+    IncomingCall,
+    call::{Responder, panic_text},
+};
+use crate::{
+    client::Door,
+    codec::{Codec, Decode, Encode, Json, Raw},
+    error::Status,
+};
+
+/// Runs a `fn` handler of a method that is not raw.
+pub fn unary<C, A, R, E>(call: IncomingCall<'_>, handler: impl FnOnce(A) -> Result<R, E>)
+where
+    C: Decode<A> + Encode<R>,
+    C::Errors: Encode<E>,
+    Json: Decode<A> + Encode<R> + Encode<E>,
+{
+    match call.door() {
+        Door::Native => unary_in::<C, A, R, E>(call, handler),
+        Door::Json => unary_in::<Json, A, R, E>(call, handler),
+    }
+}
+
+fn unary_in<C, A, R, E>(call: IncomingCall<'_>, handler: impl FnOnce(A) -> Result<R, E>)
+where
+    C: Decode<A> + Encode<R>,
+    C::Errors: Encode<E>,
+{
+    let args = C::decode(call.args());
+    let (_, _, responder) = call.into_parts();
+    match args {
+        Ok(args) => answer::<C, R, E>(responder, || handler(args)),
+        Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
+    }
+}
+
+/// Runs an `async fn` handler of a method that is not raw.
+pub fn unary_async<C, A, R, E, F>(call: IncomingCall<'_>, handler: impl FnOnce(A) -> F)
+where
+    C: Decode<A> + Encode<R>,
+    C::Errors: Encode<E>,
+    Json: Decode<A> + Encode<R> + Encode<E>,
+    F: Future<Output = Result<R, E>> + Send + 'static,
+{
+    match call.door() {
+        Door::Native => unary_async_in::<C, A, R, E, F>(call, handler),
+        Door::Json => unary_async_in::<Json, A, R, E, F>(call, handler),
+    }
+}
+
+fn unary_async_in<C, A, R, E, F>(call: IncomingCall<'_>, handler: impl FnOnce(A) -> F)
+where
+    C: Decode<A> + Encode<R>,
+    C::Errors: Encode<E>,
+    F: Future<Output = Result<R, E>> + Send + 'static,
+{
+    let args = C::decode(call.args());
+    let (_, _, responder) = call.into_parts();
+    match args {
+        Ok(args) => {
+            let running = handler(args);
+            responder.spawn(async move { encoded::<C, R, E>(&running.await) });
+        }
+        Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
+    }
+}
+
+/// Runs a `fn` handler of a raw method that borrows its argument.
+pub fn raw<R, E>(call: IncomingCall<'_>, handler: impl FnOnce(&[u8]) -> Result<R, E>)
+where
+    R: AsRef<[u8]>,
+    Json: Encode<E>,
+{
+    if call.door() == Door::Json {
+        return refuse_json_door(call);
+    }
+    let (args, _, responder) = call.into_parts();
+    answer::<Raw, R, E>(responder, || handler(&args));
+}
+
+/// Runs an `async fn` handler of a raw method, which owns its argument.
+pub fn raw_async<R, E, F>(call: IncomingCall<'_>, handler: impl FnOnce(Vec<u8>) -> F)
+where
+    R: AsRef<[u8]>,
+    Json: Encode<E>,
+    F: Future<Output = Result<R, E>> + Send + 'static,
+{
+    if call.door() == Door::Json {
+        return refuse_json_door(call);
+    }
+    let (args, _, responder) = call.into_parts();
+    let running = handler(args.into_owned());
+    responder.spawn(async move { encoded::<Raw, R, E>(&running.await) });
+}
+
+fn refuse_json_door(call: IncomingCall<'_>) {
+    call.into_parts().2.fail(Status::BadArguments, "a raw method takes bytes, not JSON");
+}
+
+fn answer<C, R, E>(responder: Responder, handler: impl FnOnce() -> Result<R, E>)
+where
+    C: Encode<R>,
+    C::Errors: Encode<E>,
+{
+    match catch_unwind(AssertUnwindSafe(handler)) {
+        Ok(result) => {
+            let (status, body) = encoded::<C, R, E>(&result);
+            responder.send(status, &body);
+        }
+        Err(panic) => responder.fail(Status::Panicked, panic_text(&*panic)),
+    }
+}
+
+fn encoded<C, R, E>(result: &Result<R, E>) -> (Status, Vec<u8>)
+where
+    C: Codec + Encode<R>,
+    C::Errors: Encode<E>,
+{
+    let mut body = Vec::new();
+    let (status, written) = match result {
+        Ok(reply) => (Status::Ok, C::encode(reply, &mut body)),
+        Err(error) => (Status::ServiceError, <C::Errors as Encode<E>>::encode(error, &mut body)),
+    };
+    match written {
+        Ok(()) => (status, body),
+        Err(error) => (Status::Internal, format!("the reply has no bytes: {error}").into_bytes()),
+    }
+}

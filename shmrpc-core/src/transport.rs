@@ -1,0 +1,49 @@
+//! Transports move encoded calls between a client and a service. Each is one module behind
+//! [`Transport`]; nothing outside this tree touches sockets or `shm`.
+
+pub(crate) mod inproc;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    client::{ConnectOptions, Door, Pending, Target},
+    endpoint::Endpoint,
+    error::{ConnectError, RpcError},
+    method::{ServiceDescription, ServiceInfo},
+};
+
+/// One call on its way out: the arguments are encoded and borrowed for the time of `begin`.
+pub(crate) struct Outbound<'a> {
+    pub(crate) method: Target<'a>,
+    pub(crate) door: Door,
+    pub(crate) payload: &'a [u8],
+    pub(crate) deadline: Duration,
+}
+
+/// A client's way to one service.
+pub(crate) trait Transport: Send + Sync {
+    /// What the server offers, as of the last handshake.
+    fn service(&self) -> Arc<ServiceDescription>;
+    /// Hands a call over. May block while there is no room, never beyond the deadline.
+    fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError>;
+}
+
+/// Connects one endpoint.
+pub(crate) fn connect(
+    endpoint: &Endpoint,
+    info: Option<&'static ServiceInfo>,
+    _options: &ConnectOptions,
+) -> Result<Arc<dyn Transport>, ConnectError> {
+    let own_name = info.map(|info| info.name);
+    let unnamed = || ConnectError::NotFound {
+        service: "a service without a name".into(),
+        endpoint: endpoint.to_string(),
+    };
+    match endpoint {
+        Endpoint::Inproc { name } => {
+            let name = name.as_deref().or(own_name).ok_or_else(unnamed)?;
+            Ok(Arc::new(inproc::Inproc::connect(name, endpoint)?))
+        }
+        Endpoint::Shm { .. } | Endpoint::Tcp { .. } => Err(unnamed()),
+    }
+}
