@@ -1,0 +1,124 @@
+//! The seam between the dashboard and the daemon behind it: [`Daemon`], which the supervisor implements
+//! and tests imitate. Everything that a page or a REST route shows or does goes through it; this crate
+//! starts no process, reads no counter and knows no ini key.
+//!
+//! ```text
+//! supervisor state, counters, logs → Daemon → page, REST, event streams
+//! ```
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use shmrpc_core::{
+    RpcError,
+    client::{Door, Reply},
+};
+use tokio::sync::watch;
+
+use crate::{
+    log::LogPage,
+    snapshot::{ServiceStatus, Snapshot},
+};
+
+/// A future that a [`Daemon`] returns: boxed, so that the trait can be used as `dyn Daemon`.
+pub type DaemonFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the dashboard needs of the daemon. Called from the tasks of [`serve`](crate::serve), often at
+/// once: implementations answer from memory and never block.
+pub trait Daemon: Send + Sync + 'static {
+    /// The daemon now. Called for every request and once a second for each open page: usage and counters
+    /// may be as old as the last sample, statuses must be current, so that whoever has just stopped a
+    /// service sees it stopping.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Orders `action` for the service of that name (with its prefix). Resolves when the order is
+    /// accepted or refused, not when it is carried out: the snapshot tells how it goes.
+    fn control<'a>(&'a self, service: &'a str, action: Action) -> DaemonFuture<'a, Result<(), ControlError>>;
+
+    /// Runs a method. The service, the method, its shape and the rule on guarded encodings have been
+    /// checked against the snapshot by then; whether a worker answers has not. Dropping the future
+    /// cancels the call.
+    ///
+    /// A service's own error is a [`Reply`] whose status is `ServiceError`.
+    fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>>;
+
+    /// Lines of the console log, oldest first, at most `limit`: those after the cursor `after`, or
+    /// without one the newest. See [`LogTail`](crate::log::LogTail), which does this.
+    fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage;
+
+    /// Tells the cursor of the newest line whenever there is one; streams then ask
+    /// [`log_since`](Self::log_since). A slow reader therefore never holds lines back in a queue.
+    fn log_changes(&self) -> watch::Receiver<u64>;
+}
+
+/// What can be done with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Start its workers.
+    Start,
+    /// Drain and end its workers.
+    Stop,
+    /// Replace its workers by new ones; of a service that does not run: start it.
+    Restart,
+}
+
+impl Action {
+    /// `start`, `stop` or `restart`: the last part of the route.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// The action of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Start, Self::Stop, Self::Restart].into_iter().find(|action| action.name() == name)
+    }
+}
+
+/// One call that came in by REST.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The service's name, with its prefix.
+    pub service: &'a str,
+    /// The method's name.
+    pub method: &'a str,
+    /// How `body` is written: [`Door::Json`] is a JSON array of the arguments (it has been checked to
+    /// begin like one, no more), [`Door::Native`] the method's own encoding.
+    pub door: Door,
+    /// The encoded arguments.
+    pub body: &'a [u8],
+    /// The caller's own deadline; `None`: the method's, or the default.
+    pub deadline: Option<Duration>,
+}
+
+/// An order that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// There is no service of that name.
+    #[error("no service {0:?}")]
+    NotFound(String),
+    /// The service is in a state in which the order makes no sense: starting what runs, stopping what is
+    /// stopped.
+    #[error("cannot {} {service}: it is {status}", .action.name())]
+    Conflict {
+        /// The service's name.
+        service: String,
+        /// The order.
+        action: Action,
+        /// Its state.
+        status: ServiceStatus,
+    },
+    /// The daemon is about to end and takes no orders.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
+    /// Anything else.
+    #[error("{0}")]
+    Internal(String),
+}
