@@ -6,6 +6,7 @@ pub mod client;
 pub mod codec;
 pub mod endpoint;
 pub mod error;
+pub mod frame;
 pub mod method;
 pub mod observe;
 pub mod server;

@@ -1,0 +1,29 @@
+//! Packing of payloads: snappy, raw format. A payload declares its own unpacked length, which is
+//! compared with the limit before any of it is unpacked.
+
+use bytes::Bytes;
+
+use super::{FrameError, Kind};
+
+/// Shorter payloads go plain: the saving is less than the work.
+const MIN_BYTES: usize = 1 << 10;
+
+/// The payload, packed if that is allowed and saves at least an eighth; and whether it is packed.
+pub(super) fn pack(payload: Bytes, allowed: bool) -> (Bytes, bool) {
+    if !allowed || payload.len() < MIN_BYTES {
+        return (payload, false);
+    }
+    match snap::raw::Encoder::new().compress_vec(&payload) {
+        Ok(packed) if packed.len() <= payload.len() - payload.len() / 8 => (packed.into(), true),
+        _ => (payload, false),
+    }
+}
+
+pub(super) fn unpack(kind: Kind, packed: &[u8], limit_bytes: u64) -> Result<Bytes, FrameError> {
+    let bad = |error: snap::Error| FrameError::BadCompression { kind, message: error.to_string() };
+    let len_bytes = snap::raw::decompress_len(packed).map_err(bad)? as u64;
+    if len_bytes > limit_bytes {
+        return Err(FrameError::TooLarge { kind, len_bytes, limit_bytes });
+    }
+    snap::raw::Decoder::new().decompress_vec(packed).map(Bytes::from).map_err(bad)
+}
