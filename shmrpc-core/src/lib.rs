@@ -10,6 +10,8 @@ pub mod frame;
 pub mod method;
 pub mod observe;
 pub mod server;
+#[expect(unsafe_code, reason = "mappings, semaphores and words that other processes write")]
+mod shm;
 mod transport;
 
 pub use client::{ConnectOptions, Connection, DEFAULT_DEADLINE, Door};
@@ -17,4 +19,5 @@ pub use codec::Encoding;
 pub use endpoint::Endpoint;
 pub use error::{CallError, ConnectError, NoError, RpcError, ServeError, Status};
 pub use server::{Definition, Service};
+pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
 pub use transport::inproc::{Published, in_process, publish};
