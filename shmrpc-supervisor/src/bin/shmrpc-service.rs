@@ -1,2 +1,45 @@
-//! stub
-fn main() {}
+//! `shmrpc-service service.ini`: reads the file, and runs what it says until it is told to stop.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use shmrpc_supervisor::plan::{Plan, checked};
+
+/// The daemon that keeps the services of an ini file alive.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 stopped as asked, 1 failed, 2 faults in the ini file or usage."
+)]
+struct Args {
+    /// Say what would run, or all faults of the file, and exit.
+    #[arg(long)]
+    check: bool,
+    /// The runtime folder [default: $SHMRPC_DIR, $XDG_RUNTIME_DIR/shmrpc or /tmp/shmrpc-UID].
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// The ini file.
+    ini: PathBuf,
+    /// Start only these services (names, or sections of the file).
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+/// Faults in what the user wrote.
+const EXIT_FAULTS: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let plan = match Plan::load(&args.ini, &args.services) {
+        Ok(plan) => plan,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return EXIT_FAULTS.into();
+        }
+    };
+    if args.check {
+        print!("{}", checked(&args.ini, &plan));
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::SUCCESS
+}

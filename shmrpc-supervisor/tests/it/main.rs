@@ -1,0 +1,5 @@
+//! The real `shmrpc-service`, run as a process in a folder of its own, with ephemeral ports. Every wait
+//! has a deadline; what a test starts, it ends.
+
+mod check;
+mod scene;
