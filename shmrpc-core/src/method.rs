@@ -53,7 +53,7 @@ impl Shape {
 pub struct ParamInfo {
     /// Its name in the source.
     pub name: &'static str,
-    /// Its type as written, paths shortened to their last segment.
+    /// Its type as it travels, paths shortened to their last segment.
     pub ty: &'static str,
 }
 
@@ -66,12 +66,13 @@ pub struct MethodInfo {
     pub encoding: Encoding,
     /// Which sides stream.
     pub shape: Shape,
-    /// `(u32, String) -> Result<Row, DbError>`: the types as written, without white space that does
-    /// not matter.
+    /// `(u32, String) -> Result<Row, DbError>`: the types as they travel, paths shortened to their last
+    /// segment. How a handler takes them (`&str` or `String`, raw bytes in place or not) leaves no trace, so
+    /// it may change under running clients.
     pub signature: &'static str,
     /// Its arguments, without streams.
     pub params: &'static [ParamInfo],
-    /// The reply's type as written.
+    /// The reply's type as it travels.
     pub returns: &'static str,
     /// The first paragraph of its documentation.
     pub doc: &'static str,

@@ -17,6 +17,7 @@ use crate::{
     client::Door,
     codec::{Codec, Decode, Encode, Json, Raw},
     error::Status,
+    method::ServiceInfo,
 };
 
 /// Runs a `fn` handler of a method that is not raw.
@@ -87,6 +88,34 @@ where
     }
     let (args, _, responder) = call.into_parts();
     answer::<Raw, R, E>(responder, || handler(&args));
+}
+
+/// Runs a `fn` handler of a raw method that owns its argument.
+pub fn raw_owned<R, E>(call: IncomingCall<'_>, handler: impl FnOnce(Vec<u8>) -> Result<R, E>)
+where
+    R: AsRef<[u8]>,
+    Json: Encode<E>,
+{
+    if call.door() == Door::Json {
+        return refuse_json_door(call);
+    }
+    let (args, _, responder) = call.into_parts();
+    answer::<Raw, R, E>(responder, || handler(args.into_owned()));
+}
+
+/// The reply of a raw method that returns nothing.
+///
+/// # Errors
+/// The method's own.
+pub fn no_bytes<E>(outcome: Result<(), E>) -> Result<[u8; 0], E> {
+    outcome.map(|()| [])
+}
+
+/// Answers a call whose method's index is out of range: transports look indices up, so this is a fault of
+/// the library.
+pub fn no_such_method(call: IncomingCall<'_>, info: &ServiceInfo, method: usize) {
+    let text = format!("{} has no method of index {method}", info.name);
+    call.into_parts().2.fail(Status::NoSuchMethod, &text);
 }
 
 /// Runs an `async fn` handler of a raw method, which owns its argument.
