@@ -2,7 +2,10 @@
 //!
 //! A service entry flows through the modules in this order:
 //! ini text → [`config`] → [`plan`] (with [`program`]) → what is to run.
+//!
+//! [`cli`] is the other program, `shmrpc`: a client, which knows nothing of the daemon.
 
+pub mod cli;
 pub mod config;
 pub mod plan;
 pub mod program;

@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! `shmrpc`, the command line. Everything is in [`shmrpc_supervisor::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shmrpc_supervisor::cli::run()
+}

@@ -1,0 +1,168 @@
+//! What may be written after `shmrpc`, and nothing of what it does.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  any other failure
+  2  usage: the command line, or arguments that the method does not take
+  3  not found: no such service or method, or nobody is there
+  4  refused: not allowed, or beyond a limit
+  5  no answer within the deadline
+  6  the service answered with an error of its own
+  7  the worker died or the connection was lost while the call was under way";
+
+/// Looks at services, calls them and measures them.
+#[derive(Debug, Parser)]
+#[command(name = "shmrpc", version, about, after_help = EXIT_CODES)]
+pub(super) struct Args {
+    /// The runtime folder [default: $SHMRPC_DIR, $XDG_RUNTIME_DIR/shmrpc or /tmp/shmrpc-UID].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) runtime_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Lists the services that run on this machine for this user.
+    Services(ServicesArgs),
+    /// Lists what a service offers.
+    Methods(MethodsArgs),
+    /// Calls a method and prints its reply.
+    #[command(after_help = EXIT_CODES)]
+    Call(CallArgs),
+    /// Measures a method with client processes of its own.
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ServicesArgs {
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MethodsArgs {
+    /// Where the service is: shm://NAME, tcp://HOST:PORT, or several, separated by commas and tried in
+    /// order.
+    pub(super) endpoint: String,
+    /// Prints the whole description as JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CallArgs {
+    /// Where the service is: shm://NAME, tcp://HOST:PORT, or several, separated by commas and tried in
+    /// order.
+    pub(super) endpoint: String,
+    /// The method.
+    pub(super) method: String,
+    /// The arguments, each one JSON value: 42, '"text"', '{"a": 1}'.
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    pub(super) arguments: Vec<String>,
+    /// For raw methods: sends the bytes of a file, or of standard input (-), and writes the reply's bytes.
+    #[arg(long, value_name = "FILE|-", conflicts_with = "arguments")]
+    pub(super) raw: Option<PathBuf>,
+    /// How long to wait for the answer: 2s, 150ms, 1.5s, 1m [default: the method's own, else 30s].
+    #[arg(long, value_parser = parse_duration)]
+    pub(super) deadline: Option<Duration>,
+    /// Compresses over TCP if the server agrees.
+    #[arg(long)]
+    pub(super) compress: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct BenchArgs {
+    /// Where the service is: shm://NAME or tcp://HOST:PORT.
+    pub(super) endpoint: String,
+    /// The method: a raw one is sent that many bytes, another one a string of that length (or nothing, if
+    /// it takes nothing).
+    pub(super) method: String,
+    /// Length of the argument.
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub(super) size: usize,
+    /// Calls that each client has under way; with several, replies are taken in the order of the calls.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: u32,
+    /// Client processes.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) clients: u32,
+    /// For how long to measure.
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    pub(super) seconds: Duration,
+    /// Prints JSON: calls, calls_per_s, bytes_per_s (arguments and replies), p50_ns, p99_ns, p999_ns,
+    /// max_ns, errors.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Set in the client processes that this program starts.
+    #[arg(long, hide = true)]
+    pub(super) as_client: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    positive(seconds)
+}
+
+/// A number with one of the units `us`, `ms`, `s`, `m`, `h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "" => return Err("a unit is missing: us, ms, s, m or h".into()),
+        _ => return Err(format!("no unit {unit:?}: us, ms, s, m or h")),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| format!("{number:?} is not a number"))?;
+    positive(number * unit_seconds)
+}
+
+fn positive(seconds: f64) -> Result<Duration, String> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("not a positive length of time".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_duration("1.5ms"), Ok(Duration::from_micros(1500)));
+        assert_eq!(parse_duration("1m"), Ok(Duration::from_secs(60)));
+        for bad in ["2", "s", "-1s", "0s", "nans", "2 days", "1e99h"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arguments_may_be_negative_numbers() {
+        let args =
+            Args::try_parse_from(["shmrpc", "call", "shm://a", "add", "-1", "-2.5e3", "--deadline", "1s"])
+                .unwrap();
+        let Command::Call(call) = args.command else { panic!("not a call") };
+        assert_eq!(call.arguments, ["-1", "-2.5e3"]);
+        let args = Args::try_parse_from(["shmrpc", "call", "shm://a", "m", "--raw", "-", "--deadline", "2s"]);
+        let Command::Call(call) = args.unwrap().command else { panic!("not a call") };
+        assert_eq!(call.raw, Some(PathBuf::from("-")));
+        assert_eq!(call.deadline, Some(Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,134 @@
+//! `shmrpc services`: who serves in the runtime folder, read out of shared memory without asking anybody.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use shmrpc_core::{
+    ConnectError,
+    observe::{Observer, ObserverEvent, ObserverRole, WorkerView},
+};
+
+use super::{args::ServicesArgs, failure::Failure, table};
+
+/// Workers that are there are reported one after the other; after this long a silence all have been.
+const SILENCE: Duration = Duration::from_millis(200);
+const AT_MOST: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Serialize)]
+struct ServiceRow {
+    name: String,
+    struct_name: String,
+    port: u16,
+    pids: Vec<u32>,
+    methods: usize,
+    calls: u64,
+    errors: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Writes one row a service.
+pub(super) fn run(
+    args: &ServicesArgs,
+    runtime_dir: Option<&Path>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let runtime_dir = folder(runtime_dir);
+    let rows = rows(&workers(&runtime_dir)?);
+    if args.json {
+        let text = serde_json::to_string_pretty(&rows).expect("rows are JSON");
+        return writeln!(out, "{text}").map_err(Failure::output);
+    }
+    if rows.is_empty() {
+        eprintln!("shmrpc: no service runs in {}", runtime_dir.display());
+        return Ok(());
+    }
+    let rows: Vec<[String; 7]> = rows
+        .into_iter()
+        .map(|row| {
+            let pids: Vec<String> = row.pids.iter().map(u32::to_string).collect();
+            [
+                row.name,
+                row.struct_name,
+                row.port.to_string(),
+                pids.join(","),
+                row.methods.to_string(),
+                row.calls.to_string(),
+                row.errors.to_string(),
+            ]
+        })
+        .collect();
+    table::write(out, ["SERVICE", "STRUCT", "PORT", "WORKERS", "METHODS", "CALLS", "ERRORS"], &rows)
+        .map_err(Failure::output)
+}
+
+/// The names of the services that run, for hints; none if they cannot be found out.
+pub(super) fn names(runtime_dir: Option<&Path>) -> Vec<String> {
+    let workers = workers(&folder(runtime_dir)).unwrap_or_default();
+    rows(&workers).into_iter().map(|row| row.name).collect()
+}
+
+fn folder(given: Option<&Path>) -> PathBuf {
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(path) = variable("SHMRPC_DIR") {
+        return path.into();
+    }
+    match variable("XDG_RUNTIME_DIR") {
+        Some(base) => Path::new(&base).join("shmrpc"),
+        None => format!("/tmp/shmrpc-{}", nix::unistd::geteuid()).into(),
+    }
+}
+
+/// The workers that serve. The folder is not made where there is none.
+fn workers(runtime_dir: &Path) -> Result<Vec<Arc<WorkerView>>, ConnectError> {
+    if !runtime_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let (_observer, events) = Observer::join(runtime_dir, ObserverRole::Spectator)?;
+    let mut workers: Vec<Arc<WorkerView>> = Vec::new();
+    let until = Instant::now() + AT_MOST;
+    while let Ok(event) = events.recv_timeout(SILENCE.min(until.saturating_duration_since(Instant::now()))) {
+        match event {
+            ObserverEvent::Up(worker) => workers.push(worker),
+            ObserverEvent::Down(gone) => workers.retain(|worker| !Arc::ptr_eq(worker, &gone)),
+        }
+    }
+    Ok(workers)
+}
+
+fn rows(workers: &[Arc<WorkerView>]) -> Vec<ServiceRow> {
+    let mut rows: BTreeMap<&str, ServiceRow> = BTreeMap::new();
+    for worker in workers {
+        let description = worker.description();
+        let row = rows.entry(worker.service()).or_insert_with(|| ServiceRow {
+            name: table::plain(worker.service()),
+            struct_name: table::plain(&description.struct_name),
+            port: description.port,
+            pids: Vec::new(),
+            methods: description.methods.len(),
+            calls: 0,
+            errors: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        });
+        row.pids.push(worker.pid());
+        for counters in worker.counters() {
+            row.calls += counters.calls;
+            row.errors += counters.errors;
+            row.bytes_in += counters.bytes_in;
+            row.bytes_out += counters.bytes_out;
+        }
+    }
+    let mut rows: Vec<ServiceRow> = rows.into_values().collect();
+    rows.iter_mut().for_each(|row| row.pids.sort_unstable());
+    rows
+}
