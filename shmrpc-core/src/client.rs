@@ -16,7 +16,8 @@ use crate::{
     codec::{Codec, Decode, Encode},
     error::{CallError, ConnectError, RpcError, Status},
     method::{MethodDescription, MethodId, MethodInfo, ServiceDescription},
-    transport::{Outbound, Transport},
+    stream::ClientStream,
+    transport::{Outbound, Transport, io::NO_DEADLINE},
 };
 
 /// How long a call may take unless its method, its client or its caller says otherwise.
@@ -68,8 +69,23 @@ impl Connection {
     /// # Errors
     /// When the call could not be handed over; nothing was run then.
     pub fn begin(&self, method: Target<'_>, door: Door, payload: &[u8]) -> Result<Pending, RpcError> {
-        let deadline = self.deadline.or(method.deadline).unwrap_or(DEFAULT_DEADLINE);
+        let deadline = self.deadline.or(method.deadline).unwrap_or(DEFAULT_DEADLINE).min(NO_DEADLINE);
         self.transport.begin(Outbound { method, door, payload, deadline })
+    }
+
+    /// Starts a streaming call with encoded arguments and returns at once, as [`Self::begin`] does. Without
+    /// a deadline of its method or this connection it has none.
+    ///
+    /// # Errors
+    /// When the call could not be handed over; nothing was run then.
+    pub fn begin_stream(
+        &self,
+        method: Target<'_>,
+        door: Door,
+        payload: &[u8],
+    ) -> Result<ClientStream, RpcError> {
+        let deadline = self.deadline.or(method.deadline).map_or(NO_DEADLINE, |own| own.min(NO_DEADLINE));
+        self.transport.begin_stream(Outbound { method, door, payload, deadline })
     }
 
     /// Calls with encoded arguments and waits for the encoded reply.
@@ -232,7 +248,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-fn decode_reply<C, R, E>(reply: Reply) -> Result<R, CallError<E>>
+pub(crate) fn decode_reply<C, R, E>(reply: Reply) -> Result<R, CallError<E>>
 where
     C: Codec + Decode<R>,
     C::Errors: Decode<E>,

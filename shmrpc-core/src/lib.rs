@@ -12,6 +12,7 @@ pub mod observe;
 pub mod server;
 #[expect(unsafe_code, reason = "mappings, semaphores and words that other processes write")]
 mod shm;
+pub mod stream;
 mod transport;
 
 pub use client::{ConnectOptions, Connection, DEFAULT_DEADLINE, Door};
@@ -20,4 +21,5 @@ pub use endpoint::Endpoint;
 pub use error::{CallError, ConnectError, NoError, RpcError, ServeError, Status};
 pub use server::{Definition, Service};
 pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
+pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamReceiver, StreamSender};
 pub use transport::inproc::{Published, in_process, publish};

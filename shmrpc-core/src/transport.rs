@@ -2,6 +2,9 @@
 //! [`Transport`]; nothing outside this tree touches sockets or `shm`.
 
 pub(crate) mod inproc;
+pub(crate) mod io;
+#[allow(dead_code, reason = "TCP uses the rest")]
+pub(crate) mod session;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +13,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectError, RpcError},
     method::{ServiceDescription, ServiceInfo},
+    stream::ClientStream,
 };
 
 /// One call on its way out: the arguments are encoded and borrowed for the time of `begin`.
@@ -26,6 +30,8 @@ pub(crate) trait Transport: Send + Sync {
     fn service(&self) -> Arc<ServiceDescription>;
     /// Hands a call over. May block while there is no room, never beyond the deadline.
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError>;
+    /// Hands over a call whose method streams items; as [`Self::begin`] otherwise.
+    fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError>;
 }
 
 /// Connects one endpoint.

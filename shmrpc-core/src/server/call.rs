@@ -7,13 +7,16 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use super::{Service, runtime};
-use crate::{client::Door, error::Status};
+use crate::{client::Door, error::Status, stream::ServerStream};
 
 /// What a handler may want to know about its call.
 #[derive(Clone, Debug)]
@@ -23,11 +26,25 @@ pub struct CallContext {
     pub call_id: u64,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
+    cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl CallContext {
     pub(crate) fn new(call_id: u64, deadline: Option<Instant>) -> Self {
-        Self { call_id, deadline }
+        Self { call_id, deadline, cancelled: None }
+    }
+
+    /// The same context, with the flag that is raised when the caller cancels.
+    pub(crate) fn with_cancelled(mut self, cancelled: Arc<AtomicBool>) -> Self {
+        self.cancelled = Some(cancelled);
+        self
+    }
+
+    /// Whether the caller has cancelled or gone, as far as the transport can tell: a long handler may
+    /// look now and then, and stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.as_ref().is_some_and(|flag| flag.load(Ordering::Acquire))
     }
 
     /// How long the caller still waits; zero when it has given up, `None` without a deadline.
@@ -43,11 +60,24 @@ pub struct IncomingCall<'a> {
     door: Door,
     context: CallContext,
     responder: Responder,
+    stream: Option<ServerStream>,
 }
 
 impl<'a> IncomingCall<'a> {
     pub(crate) fn new(args: Cow<'a, [u8]>, door: Door, context: CallContext, responder: Responder) -> Self {
-        Self { args, door, context, responder }
+        Self { args, door, context, responder, stream: None }
+    }
+
+    /// The same call with its streams.
+    pub(crate) fn with_stream(mut self, stream: ServerStream) -> Self {
+        self.stream = Some(stream);
+        self
+    }
+
+    /// The call's streams, once; without items if the method has none or they have been taken.
+    #[must_use]
+    pub fn take_stream(&mut self) -> ServerStream {
+        self.stream.take().unwrap_or_else(ServerStream::none)
     }
 
     /// The encoded arguments: a private copy, whatever the transport.

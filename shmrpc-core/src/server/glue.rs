@@ -4,11 +4,14 @@
 //! Handlers come as closures over the decoded arguments that return `Result<Reply, UserError>`;
 //! methods without a `Result` are wrapped in `Ok` and have `NoError` as their error.
 
+mod streams;
+
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+pub use self::streams::{raw_stream, raw_stream_async, stream, stream_async};
 use super::{
     IncomingCall,
     call::{Responder, panic_text},

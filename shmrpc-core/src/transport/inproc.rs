@@ -5,20 +5,26 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use super::{Outbound, Transport};
+use super::{
+    Outbound, Transport,
+    io::NO_DEADLINE,
+    session::{FrameSink, Label, Session, SessionCall, SessionLimits},
+};
 use crate::{
-    client::{Completion, Connection, Pending, PendingCall, Reply},
+    client::{Completion, Connection, Pending, PendingCall, Reply, Target},
     endpoint::Endpoint,
     error::{ConnectError, RpcError, Status},
-    method::ServiceDescription,
+    frame::{DEFAULT_WINDOW_BYTES, Frame},
+    method::{ServiceDescription, Shape},
     server::{CallContext, IncomingCall, ReplySink, Responder, Service, contained, runtime},
+    stream::ClientStream,
 };
 
 static PUBLISHED: LazyLock<Mutex<HashMap<String, Arc<dyn Service>>>> = LazyLock::new(Mutex::default);
@@ -79,10 +85,8 @@ impl Transport for Inproc {
     }
 
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError> {
-        let index =
-            self.description.methods.iter().position(|m| m.id == call.method.id).ok_or_else(|| {
-                RpcError::NoSuchMethod(format!("{} has no {}", self.description.name, call.method.name))
-            })?;
+        let (index, shape) = find(&self.description, call.method)?;
+        unary_only(&self.description, call.method, shape)?;
         let until = Instant::now() + call.deadline;
         let answer = Completion::new();
         let context = CallContext::new(self.next_call_id.fetch_add(1, Ordering::Relaxed), Some(until));
@@ -105,6 +109,90 @@ impl Transport for Inproc {
             timeout,
         }))
     }
+
+    fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {
+        let (index, shape) = find(&self.description, call.method)?;
+        let until = Instant::now() + call.deadline;
+        let id = self.next_call_id.fetch_add(1, Ordering::Relaxed);
+        let (client, server) = wired();
+        let label = Arc::new(Label {
+            service: self.description.name.clone(),
+            method: call.method.name.into(),
+            deadline: call.deadline,
+        });
+        let broken = |reason: String| RpcError::Internal(reason);
+        let opened = client.open(id, shape, Arc::clone(&label), until).map_err(broken)?;
+        let accepted = server.accept(id, shape, until).map_err(|violation| broken(violation.0))?;
+        let deadline = (call.deadline < NO_DEADLINE).then_some(until);
+        let context = CallContext::new(id, deadline).with_cancelled(accepted.cancelled);
+        let (service, door, payload) = (Arc::clone(&self.service), call.door, call.payload.to_vec());
+        runtime().spawn_blocking(move || {
+            let call = IncomingCall::new(Cow::Owned(payload), door, context, accepted.responder);
+            contained(&service, index, call.with_stream(accepted.stream));
+        });
+        Ok(ClientStream {
+            reply: Pending::new(InprocStream {
+                call: SessionCall::new(client, id, opened.answer, label, until),
+                _server: server,
+            }),
+            sender: opened.sender,
+            receiver: opened.receiver,
+        })
+    }
+}
+
+/// The index and shape of a method in the table of a server.
+pub(crate) fn find(service: &ServiceDescription, method: Target<'_>) -> Result<(usize, Shape), RpcError> {
+    let index = service.methods.iter().position(|known| known.id == method.id);
+    index
+        .map(|index| (index, service.methods[index].shape))
+        .ok_or_else(|| RpcError::NoSuchMethod(format!("{} has no {}", service.name, method.name)))
+}
+
+/// A streaming method cannot be called without its streams.
+pub(crate) fn unary_only(
+    service: &ServiceDescription,
+    method: Target<'_>,
+    shape: Shape,
+) -> Result<(), RpcError> {
+    match shape {
+        Shape::Unary => Ok(()),
+        _ => Err(RpcError::BadArguments(format!(
+            "{}.{} streams items ({}): start it as a stream",
+            service.name,
+            method.name,
+            shape.name()
+        ))),
+    }
+}
+
+/// Hands one session's frames to another, at once and on the same thread.
+#[derive(Default)]
+struct Wire {
+    peer: OnceLock<Weak<Session>>,
+}
+
+impl FrameSink for Wire {
+    fn send(&self, frame: Frame) {
+        if let Some(peer) = self.peer.get().and_then(Weak::upgrade) {
+            // Both ends are this crate's: neither breaks the protocol.
+            let _handled = peer.on_frame(frame);
+        }
+    }
+}
+
+/// Two sessions that are each other's peer. Each must be kept by its user.
+fn wired() -> (Arc<Session>, Arc<Session>) {
+    let limits = SessionLimits {
+        our_window_bytes: DEFAULT_WINDOW_BYTES,
+        peer_window_bytes: DEFAULT_WINDOW_BYTES,
+        peer_max_message_bytes: u64::MAX,
+    };
+    let (to_server, to_client) = (Arc::new(Wire::default()), Arc::new(Wire::default()));
+    let client = Session::new(Arc::clone(&to_server) as Arc<dyn FrameSink>, limits);
+    let server = Session::new(Arc::clone(&to_client) as Arc<dyn FrameSink>, limits);
+    let _fresh = (to_server.peer.set(Arc::downgrade(&server)), to_client.peer.set(Arc::downgrade(&client)));
+    (client, server)
 }
 
 struct Sink {
@@ -132,6 +220,22 @@ impl InprocCall {
             Status::Ok | Status::ServiceError => Ok(Reply { status, body }),
             _ => Err(RpcError::from_reply(status, &body, &self.service, &self.method, self.after)),
         }
+    }
+}
+
+/// A streaming call; it keeps the server's session for as long as the caller waits.
+struct InprocStream {
+    call: SessionCall,
+    _server: Arc<Session>,
+}
+
+impl PendingCall for InprocStream {
+    fn wait(&mut self) -> Result<Reply, RpcError> {
+        self.call.wait()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        self.call.poll(cx)
     }
 }
 

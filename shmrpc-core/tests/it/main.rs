@@ -1,0 +1,6 @@
+//! The transport suite: what every transport must do, written once ([`suite`]) over one service
+//! ([`service`]), and run over each.
+
+mod inproc;
+mod service;
+mod suite;
