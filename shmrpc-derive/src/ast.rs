@@ -52,10 +52,17 @@ pub(crate) struct Param {
     pub(crate) role: Role,
 }
 
+/// An item of which no service can be made.
+pub(crate) struct Unusable {
+    /// It, without our attributes.
+    pub(crate) item: Box<Item>,
+    /// The method attributes' paths as written.
+    pub(crate) attribute_paths: Vec<Path>,
+}
+
 impl Definition {
-    /// Takes an item apart. `Err` carries the item when there is nothing to make of it; why has been
-    /// reported.
-    pub(crate) fn new(item: Item, report: &mut Report) -> Result<Self, Box<Item>> {
+    /// Takes an item apart. When nothing can be made of it, why has been reported.
+    pub(crate) fn new(item: Item, report: &mut Report) -> Result<Self, Unusable> {
         match item {
             Item::Impl(item) => Self::from_impl(item, report),
             Item::Trait(item) => Ok(Self::from_trait(item, report)),
@@ -65,12 +72,12 @@ impl Definition {
                     kind(&other)
                 );
                 report.push(syn::Error::new(Span::call_site(), message));
-                Err(Box::new(other))
+                Err(Unusable { item: Box::new(other), attribute_paths: Vec::new() })
             }
         }
     }
 
-    fn from_impl(mut item: ItemImpl, report: &mut Report) -> Result<Self, Box<Item>> {
+    fn from_impl(mut item: ItemImpl, report: &mut Report) -> Result<Self, Unusable> {
         let mut methods = Vec::new();
         let mut attribute_paths = Vec::new();
         for part in &mut item.items {
@@ -87,11 +94,11 @@ impl Definition {
                 "`#[service]` stands on the struct's own `impl` block; to make a service of a trait, put it \
                  on the trait's definition",
             );
-            return Err(Box::new(Item::Impl(item)));
+            return Err(Unusable { item: Box::new(Item::Impl(item)), attribute_paths });
         }
         let Some(ident) = types::last_segment(&item.self_ty).map(|segment| segment.ident.clone()) else {
             report.error(&item.self_ty, "`#[service]` needs a struct or an enum with a name");
-            return Err(Box::new(Item::Impl(item)));
+            return Err(Unusable { item: Box::new(Item::Impl(item)), attribute_paths });
         };
         let doc = first_paragraph(&item.attrs);
         Ok(Self { form: Form::Impl(item), ident, doc, methods, attribute_paths })

@@ -14,7 +14,7 @@ use quote::{ToTokens, format_ident, quote};
 use syn::{Generics, Ident, Item, Path, Type};
 
 use crate::{
-    ast::{Definition, Form},
+    ast::{Definition, Form, Unusable},
     attr::ServiceOptions,
     marker,
     report::Report,
@@ -33,9 +33,9 @@ pub(crate) fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut report = Report::default();
     let mut definition = match Definition::new(parsed, &mut report) {
         Ok(definition) => definition,
-        Err(item) => {
-            let errors = report.into_tokens();
-            return quote!(#item #errors);
+        Err(Unusable { item, attribute_paths }) => {
+            let (uses, errors) = (marker::uses(&attribute_paths), report.into_tokens());
+            return quote!(#item #uses #errors);
         }
     };
     let suggested = snake_case(&definition.ident.to_string());

@@ -2,6 +2,7 @@
 
 mod encodings;
 mod trait_form;
+mod ui;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! The rules for the types of what travels.
 
+use quote::ToTokens;
 use syn::{
     Ident, Lifetime, Type, TypeFnPtr, TypeImplTrait, TypeInfer, TypeNever, TypePath, TypePtr, TypeReference,
     TypeTraitObject,
-    spanned::Spanned,
     visit::{self, Visit},
 };
 
@@ -16,9 +16,9 @@ use crate::{
 pub(super) fn check_value(ty: &Type, parameters: &[Ident], report: &mut Report) {
     let inner = match bare(ty) {
         Type::Reference(reference) => {
-            if let Some(token) = &reference.mutability {
+            if reference.mutability.is_some() {
                 let message = "an argument is the handler's own copy: take it by value, or by `&`";
-                return report.push(syn::Error::new(token.span(), message));
+                return report.error(reference, message);
             }
             &reference.elem
         }
@@ -51,9 +51,9 @@ struct Obstacle<'a> {
 }
 
 impl Obstacle<'_> {
-    fn refuse(&mut self, at: &impl Spanned, message: impl std::fmt::Display) {
+    fn refuse(&mut self, at: &impl ToTokens, message: impl std::fmt::Display) {
         if self.found.is_none() {
-            self.found = Some(syn::Error::new(at.span(), message));
+            self.found = Some(syn::Error::new_spanned(at, message));
         }
     }
 }
