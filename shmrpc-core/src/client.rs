@@ -6,12 +6,14 @@
 
 mod connect;
 mod pending;
+mod typed;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::connect::ConnectOptions;
 pub use self::pending::Pending;
 pub(crate) use self::pending::{Completion, PendingCall};
+pub use self::typed::TypedCall;
 use crate::{
     codec::{Codec, Decode, Encode},
     error::{CallError, ConnectError, RpcError, Status},
@@ -124,9 +126,7 @@ impl Connection {
         C::Errors: Decode<E>,
         A: ?Sized,
     {
-        let mut payload = Vec::new();
-        C::encode(args, &mut payload)?;
-        decode_reply::<C, R, E>(self.call_bytes_blocking(method.into(), Door::Native, &payload)?)
+        self.send_blocking(TypedCall::new::<C>(method, args))
     }
 
     /// Calls a method by its definition.
@@ -139,9 +139,7 @@ impl Connection {
         C::Errors: Decode<E>,
         A: ?Sized,
     {
-        let mut payload = Vec::new();
-        C::encode(args, &mut payload)?;
-        decode_reply::<C, R, E>(self.call_bytes(method.into(), Door::Native, &payload).await?)
+        self.send(TypedCall::new::<C>(method, args)).await
     }
 
     /// Calls a raw method and waits, blocking the thread. The argument is copied once, into the

@@ -7,6 +7,7 @@
 mod client;
 mod info;
 mod item;
+mod parts;
 mod server;
 
 use proc_macro2::{Span, TokenStream};

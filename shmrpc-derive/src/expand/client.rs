@@ -1,14 +1,17 @@
 //! The two clients: thin covers over `Connection`, one method for each that is offered.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::Type;
 
-use super::{Expansion, info, server::codec};
+use super::{
+    Expansion, info,
+    parts::{arguments_span, codec, error, located, reply},
+};
 use crate::{
     ast::Method,
     attr::Encoding,
-    types::{Returns, Role, client_param, owned},
+    types::{Returns, Role, client_param},
 };
 
 /// Which of the two clients is being written.
@@ -152,38 +155,12 @@ fn method(service: &Expansion<'_>, method: &Method, index: usize, manner: Manner
     let krate = service.krate;
     let Ok(returns) = Returns::of(&method.sig.output) else { return TokenStream::new() };
     let (ident, docs) = (&method.sig.ident, docs(service, method));
-    let error = match &returns.error {
-        Some(ty) => quote!(#ty),
-        None => quote!(#krate::NoError),
-    };
+    let error = error(service, &returns);
     let info = quote!(&<Self as #krate::Definition>::INFO.methods[#index]);
-    let (asyncness, awaited) = match manner {
-        Manner::Async => (quote!(async), quote!(.await)),
-        Manner::Blocking => (quote!(), quote!()),
-    };
-    let (params, reply, call) = if method.encoding == Encoding::Raw {
-        raw_call(service, method, &returns, &info, manner)
-    } else {
-        let names: Vec<_> = method.values().map(|param| &param.name).collect();
-        let types: Vec<Type> = method.values().map(|param| client_param(&param.ty)).collect();
-        let reply = returns.reply.as_ref().map_or_else(
-            || quote!(()),
-            |ty| {
-                let ty = owned(ty);
-                quote!(#ty)
-            },
-        );
-        let args = if names.is_empty() { quote!([(); 0]) } else { quote!(_) };
-        let tuple = if names.is_empty() { quote!([]) } else { quote!((#(#names,)*)) };
-        let codec = codec(method);
-        let call = match manner {
-            Manner::Async => quote!(call),
-            Manner::Blocking => quote!(call_blocking),
-        };
-        let call = quote! {
-            self.connection.#call::<#krate::codec::#codec, #args, #reply, #error>(#info, &#tuple) #awaited
-        };
-        (quote!(#(, #names: #types)*), reply, call)
+    let asyncness = matches!(manner, Manner::Async).then(|| quote!(async));
+    let (params, reply, call) = match method.encoding {
+        Encoding::Raw => raw_call(service, method, &returns, &info, manner),
+        _ => value_call(service, method, &returns, &info, manner),
     };
     quote! {
         #(#docs)*
@@ -191,6 +168,34 @@ fn method(service: &Expansion<'_>, method: &Method, index: usize, manner: Manner
             #call
         }
     }
+}
+
+/// Parameters, reply and expression of a call with values.
+fn value_call(
+    service: &Expansion<'_>,
+    method: &Method,
+    returns: &Returns,
+    info: &TokenStream,
+    manner: Manner,
+) -> (TokenStream, TokenStream, TokenStream) {
+    let names: Vec<_> = method.values().map(|param| &param.name).collect();
+    let types: Vec<Type> = method.values().map(|param| client_param(&param.ty)).collect();
+    let reply = reply(returns);
+    let error = error(service, returns);
+    // Located where the types are: what cannot travel is reported there, once for both clients.
+    let span = arguments_span(method);
+    let (krate, codec) = (located(service.krate, span), codec(method, span));
+    let (args, tuple) = match names.len() {
+        0 => (quote!([(); 0]), quote!([])),
+        _ => (quote!(_), quote_spanned!(span=> (#(#names,)*))),
+    };
+    let new = quote_spanned!(span=> #krate::client::TypedCall::<#args, #reply, #error>::new);
+    let call = quote_spanned!(span=> #new::<#krate::codec::#codec>(#info, &args));
+    let send = match manner {
+        Manner::Async => quote!(self.connection.send(call).await),
+        Manner::Blocking => quote!(self.connection.send_blocking(call)),
+    };
+    (quote!(#(, #names: #types)*), reply, quote!(let args = #tuple; let call = #call; #send))
 }
 
 /// Parameters, reply and expression of a raw call.
@@ -201,11 +206,7 @@ fn raw_call(
     info: &TokenStream,
     manner: Manner,
 ) -> (TokenStream, TokenStream, TokenStream) {
-    let krate = service.krate;
-    let error = match &returns.error {
-        Some(ty) => quote!(#ty),
-        None => quote!(#krate::NoError),
-    };
+    let error = error(service, returns);
     let taken = method.params.iter().find(|p| matches!(p.role, Role::Value | Role::InPlaceArgument));
     let (params, data) = match taken {
         Some(param) => {

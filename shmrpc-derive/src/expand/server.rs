@@ -5,7 +5,10 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Type, spanned::Spanned};
 
-use super::Expansion;
+use super::{
+    Expansion,
+    parts::{arguments_span, codec, error, located, reply},
+};
 use crate::{
     ast::{Method, Param},
     attr::Encoding,
@@ -22,32 +25,35 @@ pub(super) fn expand(service: &Expansion<'_>) -> TokenStream {
         quote!(#index => #run,)
     });
     quote! {
-        #wrapper
+           #wrapper
 
-        #[automatically_derived]
-        impl #impl_generics #krate::Definition for #served #where_clause {
-            const INFO: &'static #krate::method::ServiceInfo = <#client as #krate::Definition>::INFO;
-        }
+           #[automatically_derived]
+           impl #impl_generics #krate::Definition for #served #where_clause {
+               const INFO: &'static #krate::method::ServiceInfo = <#client as #krate::Definition>::INFO;
+           }
 
-        #[automatically_derived]
-        #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
-        impl #impl_generics #krate::Service for #served #where_clause {
-            fn info(&self) -> &'static #krate::method::ServiceInfo {
-                <#client as #krate::Definition>::INFO
-            }
+           #[automatically_derived]
+           #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
+           impl #impl_generics #krate::Service for #served #where_clause {
+               fn info(&self) -> &'static #krate::method::ServiceInfo {
+                   <#client as #krate::Definition>::INFO
+               }
 
-            fn dispatch(
-                self: ::std::sync::Arc<Self>,
-                method: usize,
-                call: #krate::server::IncomingCall<'_>,
-            ) {
-                match method {
-                    #(#arms)*
-                    _ => #krate::server::glue::no_such_method(call, self.info(), method),
-                }
-            }
-        }
+               fn dispatch(
+                   self: ::std::sync::Arc<Self>,
+                   method: usize,
+                   call: #krate::server::IncomingCall<'_>,
+               ) {
+                   match method {
+                       #(#arms)*
+                       _ => {
+    let info = <#client as #krate::Definition>::INFO;
+    #krate::server::glue::no_such_method(call, info, method);
     }
+                   }
+               }
+           }
+       }
 }
 
 /// In the trait form: the type that serves any implementor.
@@ -76,10 +82,9 @@ fn wrapper(service: &Expansion<'_>) -> TokenStream {
 
 /// The expression that runs one method for `call`.
 fn run(service: &Expansion<'_>, method: &Method) -> TokenStream {
-    let glue = {
-        let krate = service.krate;
-        quote!(#krate::server::glue)
-    };
+    let span = arguments_span(method);
+    let krate = located(service.krate, span);
+    let glue = quote_spanned!(span=> #krate::server::glue);
     // `valid` has refused what cannot be split.
     let Ok(returns) = Returns::of(&method.sig.output) else { return TokenStream::new() };
     let context = context(method);
@@ -88,7 +93,7 @@ fn run(service: &Expansion<'_>, method: &Method) -> TokenStream {
     } else {
         run_values(service, method, &returns, &glue)
     };
-    quote!({ #context #run })
+    quote!({ #context #run; })
 }
 
 /// A copy of the call's context, for handlers that want it.
@@ -103,33 +108,32 @@ fn run_values(
     returns: &Returns,
     glue: &TokenStream,
 ) -> TokenStream {
-    let krate = service.krate;
-    let codec = codec(method);
     let types: Vec<Type> = method.values().map(|param| owned(&param.ty)).collect();
     let names: Vec<Ident> = (0..types.len()).map(argument).collect();
+    let span = arguments_span(method);
+    let (krate, codec) = (located(service.krate, span), codec(method, span));
     let (pattern, tuple) = match types.len() {
         0 => (quote!([]), quote!([(); 0])),
-        _ => (quote!((#(#names,)*)), quote!((#(#types,)*))),
+        _ => (quote!((#(#names,)*)), quote_spanned!(span=> (#(#types,)*))),
     };
-    let reply = match &returns.reply {
-        Some(_) if returns.is_borrowed() => quote!(_),
-        Some(ty) => quote!(#ty),
-        None => quote!(()),
-    };
+    let reply = if returns.is_borrowed() { quote!(_) } else { reply(returns) };
     let error = error(service, returns);
     let called = called(service, method, &mut names.iter());
     let answer = answer(returns, called);
-    if method.is_async() {
-        quote! {
-            #glue::unary_async::<#krate::codec::#codec, #tuple, #reply, #error, _>(
-                call, move |#pattern: #tuple| async move { #answer },
-            )
-        }
+    let (function, types, handler) = if method.is_async() {
+        let future = future(method, &answer);
+        let function = quote_spanned!(span=> unary_async);
+        (function, quote!(#tuple, #reply, #error, _), quote!(move |#pattern: #tuple| #future))
     } else {
-        quote! {
-            #glue::unary::<#krate::codec::#codec, #tuple, #reply, #error>(call, |#pattern: #tuple| #answer)
-        }
-    }
+        (quote_spanned!(span=> unary), quote!(#tuple, #reply, #error), quote!(|#pattern: #tuple| #answer))
+    };
+    quote_spanned!(span=> #glue::#function::<#krate::codec::#codec, #types>(call, #handler))
+}
+
+/// The handler's run as a future, located at the method's name: should it not be `Send`, it is said there.
+fn future(method: &Method, answer: &TokenStream) -> TokenStream {
+    let span = Span::call_site().located_at(method.sig.ident.span());
+    quote_spanned!(span=> async move { #answer })
 }
 
 fn run_raw(service: &Expansion<'_>, method: &Method, returns: &Returns, glue: &TokenStream) -> TokenStream {
@@ -150,10 +154,9 @@ fn run_raw(service: &Expansion<'_>, method: &Method, returns: &Returns, glue: &T
         None => (quote!([u8; 0]), quote!(#glue::no_bytes(#answer))),
     };
     if method.is_async() {
+        let future = future(method, &answer);
         return quote! {
-            #glue::raw_async::<#reply, #error, _>(
-                call, move |#data: ::std::vec::Vec<u8>| async move { #answer },
-            )
+            #glue::raw_async::<#reply, #error, _>(call, move |#data: ::std::vec::Vec<u8>| #future)
         };
     }
     match method.values().next() {
@@ -205,19 +208,6 @@ fn answer(returns: &Returns, called: TokenStream) -> TokenStream {
         Some(_) => called,
         None => quote!(::core::result::Result::Ok(#called)),
     }
-}
-
-fn error(service: &Expansion<'_>, returns: &Returns) -> TokenStream {
-    let krate = service.krate;
-    match &returns.error {
-        Some(ty) => quote!(#ty),
-        None => quote!(#krate::NoError),
-    }
-}
-
-/// The codec's type.
-pub(super) fn codec(method: &Method) -> Ident {
-    Ident::new(method.encoding.type_name(), Span::call_site())
 }
 
 fn argument(index: usize) -> Ident {

@@ -19,6 +19,11 @@ impl EchoServer {
         data.to_vec()
     }
 
+    #[raw_method]
+    async fn raw_without_arguments(&self) -> String {
+        "text".to_owned()
+    }
+
     #[json_method]
     fn json(&self, row: Row) -> u32 {
         row.id
