@@ -4,17 +4,29 @@
 //! small imitation in tests and in `examples/demo.rs`. The page's sources (markup, style, scripts) are
 //! embedded; it needs no other host.
 //!
+//! ```text
+//! connection → server (limits, peer) → admission (who may come in) → routes → Daemon
+//!                                                                  └→ page (markup), problem (errors)
+//! ```
+//!
 //! What the crate does not do: start processes, read ini files, measure. See [`daemon`] for the seam.
 
+mod admission;
+mod assets;
 pub mod daemon;
 pub mod log;
 mod options;
+mod page;
+mod peer_uid;
+mod problem;
+mod routes;
 mod server;
 pub mod snapshot;
 
 pub use daemon::{Action, Call, ControlError, Daemon, DaemonFuture};
 pub use log::{LogLine, LogPage, LogStream, LogTail};
 pub use options::WebOptions;
+pub use peer_uid::peer_uid;
 pub use server::serve;
 pub use snapshot::{CallStatistics, MethodSnapshot};
 pub use snapshot::{ServiceSnapshot, ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerState};

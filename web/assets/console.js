@@ -1,0 +1,176 @@
+// @ts-check
+// The console log: newest lines at the bottom, a bounded number of them, filtered by service and text,
+// followed unless the reader has scrolled up, paused on demand. Texts come harmless from the daemon and
+// are inserted as text, never as markup.
+
+/** @import { Line, LogPage } from "./live.js" */
+
+/** Lines kept in the page; older ones go. */
+const MAX_LINES = 2000;
+/** So near to the end, in pixels, a reader is taken to be at the end. */
+const NEAR_PX = 24;
+
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
+});
+
+export class Console {
+  /** @type {number | null} the newest line that the page has */
+  cursor = null;
+  #lines;
+  #empty;
+  #newest;
+  #service;
+  #text;
+  #pause;
+  /** @type {(Line | number)[]} lines, and numbers of lines missed, that wait while paused */
+  #waiting = [];
+  #isFollowing = true;
+
+  /** @param {HTMLElement} section */
+  constructor(section) {
+    /** @type {<T extends HTMLElement>(id: string) => T} */
+    const part = (id) => /** @type {any} */ (section.querySelector(`#${id}`));
+    this.#lines = part("log-lines");
+    this.#empty = part("log-empty");
+    this.#newest = /** @type {HTMLButtonElement} */ (part("log-newest"));
+    this.#service = /** @type {HTMLSelectElement} */ (part("log-service"));
+    this.#text = /** @type {HTMLInputElement} */ (part("log-text"));
+    this.#pause = /** @type {HTMLButtonElement} */ (part("log-pause"));
+    const cursor = this.#lines.dataset.cursor;
+    this.cursor = cursor === undefined ? null : Number(cursor);
+    for (const time of this.#lines.querySelectorAll("time")) {
+      time.textContent = CLOCK.format(new Date(time.dateTime));
+    }
+    this.#lines.addEventListener("scroll", () => this.#noteScroll(), { passive: true });
+    this.#newest.addEventListener("click", () => this.#follow());
+    this.#service.addEventListener("change", () => this.#filter());
+    this.#text.addEventListener("input", () => this.#filter());
+    this.#pause.addEventListener("click", () => this.#setPaused(!this.#isPaused));
+    part("log-clear").addEventListener("click", () => this.#clear());
+    /** @type {HTMLElement} */ (section.querySelector(".tools")).hidden = false;
+    this.#follow();
+  }
+
+  get #isPaused() {
+    return this.#pause.getAttribute("aria-pressed") === "true";
+  }
+
+  /** @param {LogPage} page */
+  add(page) {
+    const last = page.lines.at(-1);
+    if (last) this.cursor = last.cursor;
+    /** @type {(Line | number)[]} */
+    const news = page.missed_lines > 0 ? [page.missed_lines, ...page.lines] : page.lines;
+    if (this.#isPaused) {
+      this.#waiting = this.#waiting.concat(news).slice(-MAX_LINES);
+      this.#pause.textContent = `Resume (${this.#waiting.length} new)`;
+    } else {
+      this.#show(news);
+    }
+  }
+
+  /** @param {(Line | number)[]} news */
+  #show(news) {
+    const fragment = document.createDocumentFragment();
+    for (const one of news.slice(-MAX_LINES)) {
+      const element = typeof one === "number" ? missed(one) : rendered(one);
+      element.hidden = !this.#matches(element);
+      fragment.append(element);
+    }
+    this.#lines.append(fragment);
+    const surplus = this.#lines.childElementCount - MAX_LINES;
+    if (surplus > 0) {
+      const range = document.createRange();
+      range.setStartBefore(/** @type {Element} */ (this.#lines.children[0]));
+      range.setEndAfter(/** @type {Element} */ (this.#lines.children[surplus - 1]));
+      range.deleteContents();
+    }
+    this.#settle();
+  }
+
+  /** @param {HTMLElement} line */
+  #matches(line) {
+    const service = this.#service.value;
+    const text = this.#text.value.toLowerCase();
+    return (
+      (service === "" || line.dataset.service === service) &&
+      (text === "" || (line.textContent ?? "").toLowerCase().includes(text))
+    );
+  }
+
+  #filter() {
+    for (const line of this.#lines.children) {
+      /** @type {HTMLElement} */ (line).hidden = !this.#matches(/** @type {HTMLElement} */ (line));
+    }
+    this.#settle();
+  }
+
+  #clear() {
+    this.#lines.replaceChildren();
+    this.#settle();
+  }
+
+  /** @param {boolean} isPaused */
+  #setPaused(isPaused) {
+    this.#pause.setAttribute("aria-pressed", String(isPaused));
+    this.#pause.textContent = isPaused ? "Resume" : "Pause";
+    if (!isPaused) this.#show(this.#waiting.splice(0));
+  }
+
+  #noteScroll() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#lines;
+    this.#isFollowing = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    this.#newest.hidden = this.#isFollowing;
+  }
+
+  #follow() {
+    this.#isFollowing = true;
+    this.#settle();
+  }
+
+  #settle() {
+    const isEmpty = !this.#lines.querySelector(":scope > :not([hidden])");
+    this.#empty.hidden = !isEmpty;
+    this.#empty.textContent = this.#lines.childElementCount > 0 ? "No line matches." : "Nothing new has been printed.";
+    if (this.#isFollowing) {
+      this.#lines.scrollTop = this.#lines.scrollHeight;
+      this.#newest.hidden = true;
+    }
+  }
+}
+
+/**
+ * The same elements as the daemon renders into the page.
+ * @param {Line} line
+ */
+function rendered(line) {
+  const element = document.createElement("div");
+  element.className = "line";
+  element.dataset.stream = line.stream;
+  element.dataset.service = line.service;
+  const date = new Date(line.time_ms);
+  const time = document.createElement("time");
+  time.dateTime = date.toISOString();
+  time.textContent = CLOCK.format(date);
+  const service = document.createElement("span");
+  service.className = "service";
+  service.dataset.tint = String(line.tint);
+  service.textContent = line.service;
+  const text = document.createElement("span");
+  text.className = "text";
+  text.textContent = line.text;
+  element.append(time, service, text);
+  return element;
+}
+
+/** @param {number} count */
+function missed(count) {
+  const element = document.createElement("div");
+  element.className = "line missed";
+  element.textContent = `${count.toLocaleString("en-GB")} lines were printed faster than they could be shown`;
+  return element;
+}

@@ -1,0 +1,82 @@
+//! Style and scripts, embedded at build time. Their address carries a hash of all of them, so that
+//! browsers may keep them for ever and never mix versions.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::LazyLock,
+};
+
+use axum::{
+    extract::Path,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::problem;
+
+struct Asset {
+    name: &'static str,
+    content_type: &'static str,
+    content: &'static str,
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const ASSETS: &[Asset] = &[
+    Asset {
+        name: "style.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_str!("../assets/style.css"),
+    },
+    Asset { name: "icon.svg", content_type: "image/svg+xml", content: include_str!("../assets/icon.svg") },
+    Asset { name: "page.js", content_type: SCRIPT, content: include_str!("../assets/page.js") },
+    Asset { name: "live.js", content_type: SCRIPT, content: include_str!("../assets/live.js") },
+    Asset { name: "morph.js", content_type: SCRIPT, content: include_str!("../assets/morph.js") },
+    Asset { name: "orders.js", content_type: SCRIPT, content: include_str!("../assets/orders.js") },
+    Asset { name: "console.js", content_type: SCRIPT, content: include_str!("../assets/console.js") },
+];
+
+/// The hash of all assets, in hexadecimal.
+pub(crate) fn hash() -> &'static str {
+    static HASH: LazyLock<String> = LazyLock::new(|| {
+        let mut hasher = DefaultHasher::new();
+        for asset in ASSETS {
+            (asset.name, asset.content).hash(&mut hasher);
+        }
+        format!("{:016x}", hasher.finish())
+    });
+    &HASH
+}
+
+/// Where the asset of that name is.
+pub(crate) fn address(name: &str) -> String {
+    debug_assert!(ASSETS.iter().any(|asset| asset.name == name), "no asset {name}");
+    format!("/assets/{}/{name}", hash())
+}
+
+/// An asset of this version; another version's are gone.
+pub(crate) async fn asset(Path((wanted, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
+    match ASSETS.iter().find(|asset| asset.name == name) {
+        Some(asset) if wanted == hash() => respond(asset, &headers, "public, max-age=31536000, immutable"),
+        _ => problem::empty(StatusCode::NOT_FOUND),
+    }
+}
+
+/// The icon where browsers look for it unasked.
+pub(crate) async fn icon(headers: HeaderMap) -> Response {
+    match ASSETS.iter().find(|asset| asset.name == "icon.svg") {
+        Some(icon) => respond(icon, &headers, "no-cache"),
+        None => problem::empty(StatusCode::NOT_FOUND),
+    }
+}
+
+fn respond(asset: &Asset, headers: &HeaderMap, cache: &'static str) -> Response {
+    let tag = format!("\"{}\"", hash());
+    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
+    let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static(cache))];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, [(header::CONTENT_TYPE, asset.content_type)], asset.content).into_response()
+}

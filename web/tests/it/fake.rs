@@ -1,0 +1,241 @@
+//! A daemon without processes: services whose states follow orders after a moment, methods that answer
+//! by their names, a console log. For the tests of this crate and for `examples/demo.rs`.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use shmrpc_core::{
+    Encoding, RpcError, Status,
+    client::{Door, Reply},
+    method::{MethodDescription, MethodId, Shape},
+};
+use shmrpc_web::{
+    Action, Call, CallStatistics, ControlError, Daemon, DaemonFuture, LogPage, LogStream, LogTail,
+    MethodSnapshot, ServiceSnapshot, ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerState,
+};
+use tokio::sync::watch;
+
+/// How long an order takes.
+const ORDER_TAKES: Duration = Duration::from_millis(300);
+
+pub struct FakeDaemon {
+    pub log: LogTail,
+    state: Mutex<State>,
+    started: Instant,
+}
+
+pub struct State {
+    pub services: Vec<ServiceSnapshot>,
+    /// What becomes of which service when.
+    changes: Vec<(Instant, String, ServiceStatus)>,
+    next_pid: u32,
+}
+
+impl FakeDaemon {
+    pub fn new() -> Arc<Self> {
+        let services = vec![echo_service(), service("reports", "Reports", "Nightly reports.", Some(5601))];
+        let mut state = State { services, changes: Vec::new(), next_pid: 4200 };
+        state.settle("echo_serv", ServiceStatus::Running);
+        let log = LogTail::new(5000, 1 << 20);
+        log.push("", None, LogStream::Daemon, "2 services configured".into());
+        Arc::new(Self { log, state: Mutex::new(state), started: Instant::now() })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap();
+        let now = Instant::now();
+        while let Some(index) = state.changes.iter().position(|change| change.0 <= now) {
+            let (_, name, status) = state.changes.remove(index);
+            state.settle(&name, status);
+        }
+        state
+    }
+}
+
+impl State {
+    /// Puts a service into a state, with the workers that belong to it.
+    pub fn settle(&mut self, name: &str, status: ServiceStatus) {
+        let service = self.services.iter_mut().find(|service| service.name == name).unwrap();
+        service.status = status;
+        service.workers.clear();
+        if status == ServiceStatus::Running {
+            for _ in 0..service.min_workers {
+                self.next_pid += 1;
+                service.workers.push(worker(self.next_pid));
+            }
+        }
+        service.usage = service.workers.iter().map(|worker| &worker.usage).sum();
+        service.uptime_ms = (status == ServiceStatus::Running).then_some(0);
+    }
+}
+
+impl Daemon for FakeDaemon {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Arc::new(Snapshot {
+            time_ms: time.as_millis() as u64,
+            host: "testbox".into(),
+            version: "0.1.0".into(),
+            pid: std::process::id(),
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            cpus: 4,
+            services: self.state().services.clone(),
+        })
+    }
+
+    fn control<'a>(&'a self, service: &'a str, action: Action) -> DaemonFuture<'a, Result<(), ControlError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let found = state.services.iter_mut().find(|known| known.name == service);
+            let Some(found) = found else { return Err(ControlError::NotFound(service.into())) };
+            let status = found.status;
+            let (now, then) = match action {
+                Action::Start if status.can_start() => (ServiceStatus::Starting, ServiceStatus::Running),
+                Action::Stop if status.can_stop() => (ServiceStatus::Stopping, ServiceStatus::Stopped),
+                Action::Restart => (ServiceStatus::Stopping, ServiceStatus::Running),
+                _ => return Err(ControlError::Conflict { service: service.into(), action, status }),
+            };
+            found.status = now;
+            found.status_detail = None;
+            state.changes.push((Instant::now() + ORDER_TAKES, service.into(), then));
+            self.log.push("", None, LogStream::Daemon, format!("{service}: {} ordered", action.name()));
+            Ok(())
+        })
+    }
+
+    fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>> {
+        Box::pin(async move {
+            let (service, method) = (call.service.to_owned(), call.method.to_owned());
+            if !self.snapshot().service(&service).is_some_and(|s| s.status == ServiceStatus::Running) {
+                return Err(RpcError::Unavailable { service, reason: "no worker runs".into() });
+            }
+            let body = call.body.to_vec();
+            let reply = |status| Ok(Reply { status, body: body.clone() });
+            match call.method {
+                "fail" => Ok(Reply { status: Status::ServiceError, body: br#"{"kind":"nope"}"#.into() }),
+                "fail_msgpack" if call.door == Door::Native => {
+                    Ok(Reply { status: Status::ServiceError, body: vec![0xa4, b'n', b'o', b'p', b'e'] })
+                }
+                "print" => {
+                    let words: Vec<String> = serde_json::from_slice(&body)
+                        .map_err(|error| RpcError::BadArguments(error.to_string()))?;
+                    self.log.push(&service, Some(4201), LogStream::Stdout, words.join(" "));
+                    Ok(Reply { status: Status::Ok, body: b"null".into() })
+                }
+                "sleep" => {
+                    let after = call.deadline.unwrap_or(Duration::from_secs(30));
+                    tokio::time::sleep(after).await;
+                    Err(RpcError::DeadlineExceeded { service, method, after })
+                }
+                "die" => Err(RpcError::WorkerDied { service, method, worker: "pid 4201".into() }),
+                "panic" => Err(RpcError::Panicked("oh no".into())),
+                "refuse" => Err(RpcError::BadArguments("expected two numbers".into())),
+                "busy" => Err(RpcError::Busy("64 calls wait".into())),
+                "big" => Err(RpcError::TooLarge { what: "reply", len_bytes: 99, limit_bytes: 9 }),
+                _ => reply(Status::Ok),
+            }
+        })
+    }
+
+    fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage {
+        self.log.since(after, limit)
+    }
+
+    fn log_changes(&self) -> watch::Receiver<u64> {
+        self.log.changes()
+    }
+}
+
+/// A service with every encoding and every way to fail.
+fn echo_service() -> ServiceSnapshot {
+    let doc = "Gives back what it gets, in every encoding.";
+    let mut echo = service("echo_serv", "EchoServer", doc, Some(5555));
+    echo.tcp_bind = Some("127.0.0.1:5555".into());
+    echo.min_workers = 2;
+    echo.max_workers = 4;
+    echo.methods = vec![
+        method("echo_raw", Encoding::Raw),
+        method("echo_json", Encoding::Json),
+        method("echo_msgpack", Encoding::Msgpack),
+        method("echo_bincode", Encoding::Bincode),
+        method("print", Encoding::Json),
+        method("fail", Encoding::Json),
+        method("fail_msgpack", Encoding::Msgpack),
+        method("sleep", Encoding::Json),
+        method("die", Encoding::Json),
+        method("panic", Encoding::Json),
+        method("refuse", Encoding::Json),
+        method("busy", Encoding::Json),
+        method("big", Encoding::Json),
+    ];
+    let mut look = method("look", Encoding::Json);
+    look.description.read_only = true;
+    let mut look_raw = method("look_raw", Encoding::Raw);
+    look_raw.description.read_only = true;
+    let mut ticks = method("ticks", Encoding::Json);
+    ticks.description.shape = Shape::Download;
+    echo.methods.extend([look, look_raw, ticks]);
+    echo.methods[1].calls = CallStatistics {
+        count: 1204,
+        errors: 3,
+        bytes_in: 40_000,
+        bytes_out: 41_000,
+        total_ns: 45_000_000,
+        mean_ns: Some(37_375),
+        p50_ns: Some(31_000),
+        p99_ns: Some(240_000),
+    };
+    echo
+}
+
+pub fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16>) -> ServiceSnapshot {
+    ServiceSnapshot {
+        name: name.into(),
+        struct_name: struct_name.into(),
+        prefix: None,
+        doc: doc.into(),
+        port,
+        tcp_bind: None,
+        status: ServiceStatus::Stopped,
+        status_detail: None,
+        min_workers: 1,
+        max_workers: 1,
+        force_insecure_serialisation: false,
+        workers: Vec::new(),
+        usage: Usage::default(),
+        restarts: 0,
+        uptime_ms: None,
+        methods: Vec::new(),
+    }
+}
+
+pub fn method(name: &str, encoding: Encoding) -> MethodSnapshot {
+    let description = MethodDescription {
+        id: MethodId(name.len() as u64),
+        name: name.into(),
+        encoding,
+        shape: Shape::Unary,
+        signature: "(Value) -> Value".into(),
+        params: vec![("data".into(), "Value".into())],
+        returns: "Value".into(),
+        doc: String::new(),
+        idempotent: false,
+        read_only: false,
+        deadline_ms: None,
+    };
+    MethodSnapshot { description, calls: CallStatistics::default() }
+}
+
+pub fn worker(pid: u32) -> WorkerSnapshot {
+    let usage = Usage {
+        cpu_share: 0.034,
+        rss_bytes: 9_400_000,
+        pss_bytes: Some(6_100_000),
+        virtual_bytes: 310_000_000,
+        read_bytes: 0,
+        written_bytes: 81_920,
+    };
+    WorkerSnapshot { pid, state: WorkerState::Running, usage, uptime_ms: 7_000 }
+}
