@@ -172,6 +172,15 @@ impl Method {
         first_paragraph(&self.docs)
     }
 
+    /// Whether it has a parameter of that role.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.params.iter().any(|param| param.role == role)
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.has(Role::Sender) || self.has(Role::Receiver)
+    }
+
     /// The parameters that travel with the call.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Param> {
         self.params.iter().filter(|param| matches!(param.role, Role::Value))

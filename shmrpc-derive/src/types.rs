@@ -118,6 +118,14 @@ pub(crate) fn arguments(segment: &PathSegment) -> Vec<&Type> {
     }
 }
 
+/// `T` of `StreamSender<T>` or `StreamReceiver<T>`.
+pub(crate) fn item_type(ty: &Type) -> Option<&Type> {
+    match arguments(last_segment(referent(ty))?)[..] {
+        [item] => Some(item),
+        _ => None,
+    }
+}
+
 /// What travels: the type itself, or for a borrow what it borrows from.
 pub(crate) fn owned(ty: &Type) -> Type {
     let Type::Reference(reference) = bare(ty) else { return bare(ty).clone() };

@@ -1,6 +1,9 @@
 //! `#[service]`: what the generated servers and clients do, over the in-process transport.
 
+mod agreement;
+mod behaviour;
 mod encodings;
+mod streams;
 mod trait_form;
 mod ui;
 

@@ -1,18 +1,12 @@
-//! The two clients: thin covers over `Connection`, one method for each that is offered.
+//! The two clients: thin covers over `Connection`, one method for each that is offered
+//! ([`method`]).
+
+mod method;
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::Type;
+use quote::quote;
 
-use super::{
-    Expansion, info,
-    parts::{arguments_span, codec, error, located, reply},
-};
-use crate::{
-    ast::Method,
-    attr::Encoding,
-    types::{Returns, Role, client_param},
-};
+use super::{Expansion, info};
 
 /// Which of the two clients is being written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +48,7 @@ fn one(service: &Expansion<'_>, manner: Manner) -> TokenStream {
     );
     let making = making(service, manner);
     let methods = service.definition.methods.iter().enumerate();
-    let methods = methods.map(|(index, m)| method(service, m, index, manner));
+    let methods = methods.map(|(index, m)| method::expand(service, m, index, manner));
     quote! {
         #[doc = #doc]
         #[derive(Clone)]
@@ -148,96 +142,4 @@ fn in_process(service: &Expansion<'_>) -> TokenStream {
             Self::from_connection(#krate::in_process(::std::sync::Arc::new(#served)))
         }
     }
-}
-
-/// The client's method for one that is offered.
-fn method(service: &Expansion<'_>, method: &Method, index: usize, manner: Manner) -> TokenStream {
-    let krate = service.krate;
-    let Ok(returns) = Returns::of(&method.sig.output) else { return TokenStream::new() };
-    let (ident, docs) = (&method.sig.ident, docs(service, method));
-    let error = error(service, &returns);
-    let info = quote!(&<Self as #krate::Definition>::INFO.methods[#index]);
-    let asyncness = matches!(manner, Manner::Async).then(|| quote!(async));
-    let (params, reply, call) = match method.encoding {
-        Encoding::Raw => raw_call(service, method, &returns, &info, manner),
-        _ => value_call(service, method, &returns, &info, manner),
-    };
-    quote! {
-        #(#docs)*
-        pub #asyncness fn #ident(&self #params) -> ::core::result::Result<#reply, #krate::CallError<#error>> {
-            #call
-        }
-    }
-}
-
-/// Parameters, reply and expression of a call with values.
-fn value_call(
-    service: &Expansion<'_>,
-    method: &Method,
-    returns: &Returns,
-    info: &TokenStream,
-    manner: Manner,
-) -> (TokenStream, TokenStream, TokenStream) {
-    let names: Vec<_> = method.values().map(|param| &param.name).collect();
-    let types: Vec<Type> = method.values().map(|param| client_param(&param.ty)).collect();
-    let reply = reply(returns);
-    let error = error(service, returns);
-    // Located where the types are: what cannot travel is reported there, once for both clients.
-    let span = arguments_span(method);
-    let (krate, codec) = (located(service.krate, span), codec(method, span));
-    let (args, tuple) = match names.len() {
-        0 => (quote!([(); 0]), quote!([])),
-        _ => (quote!(_), quote_spanned!(span=> (#(#names,)*))),
-    };
-    let new = quote_spanned!(span=> #krate::client::TypedCall::<#args, #reply, #error>::new);
-    let call = quote_spanned!(span=> #new::<#krate::codec::#codec>(#info, &args));
-    let send = match manner {
-        Manner::Async => quote!(self.connection.send(call).await),
-        Manner::Blocking => quote!(self.connection.send_blocking(call)),
-    };
-    (quote!(#(, #names: #types)*), reply, quote!(let args = #tuple; let call = #call; #send))
-}
-
-/// Parameters, reply and expression of a raw call.
-fn raw_call(
-    service: &Expansion<'_>,
-    method: &Method,
-    returns: &Returns,
-    info: &TokenStream,
-    manner: Manner,
-) -> (TokenStream, TokenStream, TokenStream) {
-    let error = error(service, returns);
-    let taken = method.params.iter().find(|p| matches!(p.role, Role::Value | Role::InPlaceArgument));
-    let (params, data) = match taken {
-        Some(param) => {
-            let name = &param.name;
-            (quote!(, #name: &[u8]), quote!(#name))
-        }
-        None => (quote!(), quote!(&[])),
-    };
-    let call = match manner {
-        Manner::Async => quote!(self.connection.call_raw::<#error>(#info, #data).await),
-        Manner::Blocking => quote!(self.connection.call_raw_blocking::<#error>(#info, #data)),
-    };
-    let in_place = method.params.iter().any(|p| matches!(p.role, Role::InPlaceReply));
-    if returns.reply.is_some() || in_place {
-        (params, quote!(::std::vec::Vec<u8>), call)
-    } else {
-        (params, quote!(()), quote!(#call.map(|_no_bytes| ())))
-    }
-}
-
-/// The author's documentation, and the errors if it does not speak of them.
-fn docs(service: &Expansion<'_>, method: &Method) -> Vec<TokenStream> {
-    let mut docs: Vec<TokenStream> = method.docs.iter().map(|attr| quote!(#attr)).collect();
-    let text = docs.iter().map(ToString::to_string).collect::<String>();
-    if docs.is_empty() {
-        let line = format!("Calls `{}` of `{}`.", method.name(), service.options.name);
-        docs.push(quote!(#[doc = #line]));
-    }
-    if !text.contains("# Errors") {
-        let line = "\n# Errors\nThe service's own error, or what kept the call from being answered.";
-        docs.push(quote!(#[doc = #line]));
-    }
-    docs
 }

@@ -2,13 +2,13 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::Ident;
+use syn::{Ident, ext::IdentExt};
 
 use super::Expansion;
 use crate::{
     ast::Method,
     attr::Encoding,
-    types::{Returns, owned, text},
+    types::{Returns, Role, item_type, owned, text},
 };
 
 /// The expression of the `&'static ServiceInfo`.
@@ -35,7 +35,8 @@ fn method(krate: &syn::Path, method: &Method) -> TokenStream {
     let encoding = Ident::new(method.encoding.type_name(), proc_macro2::Span::call_site());
     let params: Vec<(String, String)> = params(method);
     let returns = returns(method);
-    let types: Vec<&str> = params.iter().map(|(_, ty)| ty.as_str()).collect();
+    let types: Vec<String> = params.iter().map(|(_, ty)| ty.clone()).chain(streams(method)).collect();
+    let shape = Ident::new(shape(method), proc_macro2::Span::call_site());
     let signature = format!("({}) -> {returns}", types.join(", "));
     let params = params.iter().map(|(name, ty)| quote!(#krate::method::ParamInfo { name: #name, ty: #ty }));
     let (idempotent, read_only) = (method.options.idempotent, method.options.read_only);
@@ -47,7 +48,7 @@ fn method(krate: &syn::Path, method: &Method) -> TokenStream {
         #krate::method::MethodInfo {
             name: #name,
             encoding: #krate::Encoding::#encoding,
-            shape: #krate::method::Shape::Unary,
+            shape: #krate::method::Shape::#shape,
             signature: #signature,
             params: &[#(#params),*],
             returns: #returns,
@@ -62,18 +63,37 @@ fn method(krate: &syn::Path, method: &Method) -> TokenStream {
 /// Names and types of what travels. Borrowing or working in place is the handler's own affair, so it
 /// leaves no trace: a method may change from `String` to `&str` under running clients.
 fn params(method: &Method) -> Vec<(String, String)> {
-    use syn::ext::IdentExt;
     if method.encoding == Encoding::Raw {
-        let takes_bytes = method.params.iter().find(|p| !matches!(p.role, crate::types::Role::Context));
+        let takes_bytes =
+            method.params.iter().find(|p| matches!(p.role, Role::Value | Role::InPlaceArgument));
         let named = takes_bytes.map(|param| (param.name.unraw().to_string(), "Vec<u8>".to_owned()));
         return named.into_iter().collect();
     }
     method.values().map(|param| (param.name.unraw().to_string(), text(&owned(&param.ty)))).collect()
 }
 
+/// Its streams as a signature shows them, in one order whatever the handler's.
+fn streams(method: &Method) -> impl Iterator<Item = String> {
+    [(Role::Receiver, "StreamReceiver"), (Role::Sender, "StreamSender")].into_iter().filter_map(
+        |(role, name)| {
+            let stream = method.params.iter().find(|param| param.role == role)?;
+            Some(format!("{name}<{}>", text(item_type(&stream.ty)?)))
+        },
+    )
+}
+
+fn shape(method: &Method) -> &'static str {
+    match (method.has(Role::Sender), method.has(Role::Receiver)) {
+        (false, false) => "Unary",
+        (true, false) => "Download",
+        (false, true) => "Upload",
+        (true, true) => "Duplex",
+    }
+}
+
 fn returns(method: &Method) -> String {
     let Ok(returns) = Returns::of(&method.sig.output) else { return String::new() };
-    let in_place = method.params.iter().any(|p| matches!(p.role, crate::types::Role::InPlaceReply));
+    let in_place = method.has(Role::InPlaceReply);
     let reply = match &returns.reply {
         None if in_place => "Vec<u8>".to_owned(),
         None => "()".to_owned(),

@@ -1,5 +1,5 @@
-//! Parts of a call that server and client write alike: its codec, its reply, its error, and where to show
-//! what is wrong with its arguments.
+//! Parts of a call that server and client write alike: its codec, its reply, its error, its items, and where
+//! to show what is wrong with its arguments.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -8,7 +8,8 @@ use syn::{Ident, spanned::Spanned};
 use super::Expansion;
 use crate::{
     ast::Method,
-    types::{Returns, owned},
+    attr::Encoding,
+    types::{Returns, Role, item_type, owned},
 };
 
 /// The codec's type.
@@ -30,6 +31,17 @@ pub(super) fn error(service: &Expansion<'_>, returns: &Returns) -> TokenStream {
     match &returns.error {
         Some(ty) => ty.to_token_stream(),
         None => quote!(#krate::NoError),
+    }
+}
+
+/// The type of the items that travel in the direction of that role.
+pub(super) fn item(service: &Expansion<'_>, method: &Method, role: Role) -> TokenStream {
+    let krate = service.krate;
+    let param = method.params.iter().find(|param| param.role == role);
+    match param.and_then(|param| item_type(&param.ty)) {
+        Some(item) => item.to_token_stream(),
+        None if method.encoding == Encoding::Raw => quote!(::std::vec::Vec<u8>),
+        None => quote!(#krate::NoItems),
     }
 }
 

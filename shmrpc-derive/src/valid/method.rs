@@ -2,12 +2,12 @@
 
 use syn::{GenericParam, Ident, Receiver, ReceiverKind, Signature, Type};
 
-use super::types::{check_reply, check_value, is_surely_not_bytes};
+use super::types::{check_item, check_reply, check_value, is_surely_not_bytes};
 use crate::{
     ast::{Method, Param},
     attr::Encoding,
     report::Report,
-    types::{Returns, Role, bare, is_byte_slice, is_byte_vec},
+    types::{Returns, Role, bare, is_byte_slice, is_byte_vec, item_type},
 };
 
 /// Names that every client uses for itself.
@@ -48,7 +48,7 @@ pub(super) fn check(method: &Method, parameters: &[Ident], report: &mut Report) 
              owned value",
         );
     }
-    check_streams(method, report);
+    check_streams(method, parameters, report);
 }
 
 fn check_receiver(sig: &Signature, report: &mut Report) {
@@ -147,10 +147,32 @@ fn check_in_place(method: &Method, first: &Param, returns: &Returns, report: &mu
     }
 }
 
-fn check_streams(method: &Method, report: &mut Report) {
-    for param in &method.params {
-        if matches!(param.role, Role::Sender | Role::Receiver) {
-            report.error(&param.ty, "streams are not offered yet");
+fn check_streams(method: &Method, parameters: &[Ident], report: &mut Report) {
+    for (role, name) in [(Role::Sender, "StreamSender"), (Role::Receiver, "StreamReceiver")] {
+        for (index, param) in method.params.iter().filter(|param| param.role == role).enumerate() {
+            if index > 0 {
+                let message =
+                    format!("a method has one `{name}` at most: give its items a type with variants");
+                report.error(&param.ty, message);
+            }
+            match item_type(&param.ty) {
+                None => report.error(&param.ty, format!("write the type of its items: `{name}<Row>`")),
+                Some(item) if method.encoding == Encoding::Raw => {
+                    if !is_byte_vec(item) {
+                        report.error(item, "the items of a raw method are bytes: `Vec<u8>`");
+                    }
+                }
+                Some(item) => check_item(item, parameters, report),
+            }
         }
+    }
+    let sender = method.params.iter().rposition(|param| param.role == Role::Sender);
+    if let Some(index) = sender
+        && index + 1 != method.params.len()
+    {
+        report.error(
+            &method.params[index].ty,
+            "the `StreamSender` is the last parameter, where a reply would go",
+        );
     }
 }

@@ -32,6 +32,11 @@ pub(super) fn check_reply(ty: &Type, parameters: &[Ident], report: &mut Report) 
     check_value(ty, parameters, report);
 }
 
+/// Reports why items of that type cannot travel.
+pub(super) fn check_item(ty: &Type, parameters: &[Ident], report: &mut Report) {
+    check_inside(ty, parameters, report);
+}
+
 fn check_inside(ty: &Type, parameters: &[Ident], report: &mut Report) {
     let mut search = Obstacle { parameters, found: None };
     // An unsized slice is fine behind a reference, which the caller has taken off.

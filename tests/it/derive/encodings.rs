@@ -155,7 +155,7 @@ async fn async_client() {
     assert_eq!(served(client.find_json(0, "n").await), refused(0));
     assert_eq!(served(client.find_msgpack(0, "n").await), refused(0));
     assert_eq!(served(client.find_bincode(0, "n").await), refused(0));
-    assert_eq!(client.total(&[row.clone()], 2.0, false).await.unwrap(), 6.0);
+    assert_eq!(client.total(std::slice::from_ref(&row), 2.0, false).await.unwrap(), 6.0);
     let reply = client.pair(&(1, "one".into()), &row, &Some(row.clone())).await.unwrap();
     assert_eq!(reply, (row.clone(), Some(row), ("one".into(), 1)));
     client.nothing().await.unwrap();
