@@ -1,11 +1,22 @@
 //! The supervisor: `shmrpc-service`, the daemon that keeps the services of an ini file alive.
 //!
 //! A service entry flows through the modules in this order:
-//! ini text → [`config`] → [`plan`] (with [`program`]) → what is to run.
+//! ini text → [`config`] → [`plan`] (with [`program`]) → [`machine`], driven by the [`daemon`]'s loop →
+//! [`process`] → [`output`] and [`sample`] → `report` → `handle`, which the dashboard holds.
 //!
 //! [`cli`] is the other program, `shmrpc`: a client, which knows nothing of the daemon.
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod folder;
+mod handle;
+pub mod listen;
+pub mod machine;
+pub mod output;
 pub mod plan;
+pub mod process;
 pub mod program;
+mod report;
+pub mod sample;
+pub mod strays;

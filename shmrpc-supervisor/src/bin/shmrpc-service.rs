@@ -1,9 +1,14 @@
 //! `shmrpc-service service.ini`: reads the file, and runs what it says until it is told to stop.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use shmrpc_supervisor::plan::{Plan, checked};
+use shmrpc_supervisor::{
+    daemon::{self, Options},
+    folder::Folder,
+    plan::{Plan, checked},
+};
+use tracing_subscriber::EnvFilter;
 
 /// The daemon that keeps the services of an ini file alive.
 #[derive(Parser)]
@@ -41,5 +46,25 @@ fn main() -> ExitCode {
         print!("{}", checked(&args.ini, &plan));
         return ExitCode::SUCCESS;
     }
-    ExitCode::SUCCESS
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let runtime_dir = args.runtime_dir.unwrap_or_else(Folder::default_path);
+    let options = Options { file: args.ini, wanted: args.services, runtime_dir };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("shmrpc-service: cannot start its threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(daemon::run(plan, options));
+    // Readers of pipes that some stranger still holds open are not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shmrpc-service: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -2,4 +2,7 @@
 //! has a deadline; what a test starts, it ends.
 
 mod check;
+mod lifecycle;
+mod output;
+mod reload;
 mod scene;

@@ -2,9 +2,19 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
 
 use tempfile::TempDir;
 
@@ -56,6 +66,20 @@ impl Scene {
         command
     }
 
+    /// Starts the daemon and leaves it running.
+    pub(crate) fn start(&self, after: &[&str]) -> Daemon<'_> {
+        let log = |name: &str| fs::File::create(self.path().join(name)).unwrap();
+        let child =
+            self.command(&[], after).stdout(log("daemon.out")).stderr(log("daemon.log")).spawn().unwrap();
+        Daemon { scene: self, child, ended: None }
+    }
+
+    /// A file's text; empty when it is not there.
+    pub(crate) fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Runs the daemon to its end.
     pub(crate) fn run(&self, before: &[&str], after: &[&str]) -> Output {
         self.command(before, after).output().unwrap()
@@ -66,4 +90,140 @@ impl Scene {
 pub(crate) fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
+}
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something holds; says what was waited for if it never does.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process lives (zombies do not).
+pub(crate) fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// A running daemon; ended when dropped.
+pub(crate) struct Daemon<'a> {
+    scene: &'a Scene,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Daemon<'_> {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.scene.read("daemon.log")
+    }
+
+    /// Waits until its log contains that.
+    pub(crate) fn logs(&self, part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(part) {
+            assert!(Instant::now() < deadline, "no {part:?} in\n{}", self.log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the line that says that it is ready, and returns it.
+    pub(crate) fn ready(&self) -> String {
+        eventually("the ready line", || {
+            let out = self.scene.read("daemon.out");
+            out.ends_with('\n').then_some(out)
+        })
+    }
+
+    /// The dashboard's address, `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> String {
+        eventually("the dashboard's address in the log", || {
+            let log = self.log();
+            let (_, rest) = log.split_once("dashboard at http://")?;
+            rest.split_once('/').map(|(address, _)| address.to_owned())
+        })
+    }
+
+    /// One HTTP request; status and body.
+    pub(crate) fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let address = self.address();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// A service in the REST API.
+    pub(crate) fn service(&self, name: &str) -> Option<Value> {
+        let (status, body) = self.request("GET", "/api/v1/services");
+        assert_eq!(status, 200, "{body}");
+        let snapshot: Value = serde_json::from_str(&body).unwrap();
+        let services = snapshot["services"].as_array().unwrap();
+        services.iter().find(|service| service["name"] == name).cloned()
+    }
+
+    /// Waits until a service has that status, and returns it.
+    pub(crate) fn status(&self, name: &str, status: &str) -> Value {
+        eventually(&format!("{name} {status}"), || {
+            self.service(name).filter(|service| service["status"] == status)
+        })
+    }
+
+    /// The pids of a service's workers.
+    pub(crate) fn pids(&self, name: &str) -> Vec<u32> {
+        let service = self.service(name).unwrap();
+        let workers = service["workers"].as_array().unwrap();
+        workers.iter().map(|worker| u32::try_from(worker["pid"].as_u64().unwrap()).unwrap()).collect()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let status = eventually("the daemon's end", || child.try_wait().unwrap());
+        self.ended = Some(status);
+        status
+    }
+
+    /// Ends it as a user would.
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            // Twice: the second one kills what does not drain.
+            self.signal(Signal::SIGINT);
+            sleep(Duration::from_millis(50));
+            let _ended_already = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT);
+            let _status = self.child.wait();
+        }
+    }
 }

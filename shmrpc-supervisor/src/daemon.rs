@@ -1,0 +1,216 @@
+//! The daemon: one loop that owns every service and joins state machines, processes, measurements and the
+//! dashboard. It is the only place where workers are started, signalled and reaped, so that nothing of
+//! that happens in between. Files are read, and the kernel is asked for numbers, off the loop.
+//!
+//! It is not in the path of any call: killed, its workers serve on.
+
+mod event_loop;
+mod reload;
+mod supervised;
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use shmrpc_core::{
+    ConnectError,
+    observe::{Observer, ObserverEvent, ObserverRole},
+};
+use shmrpc_web::{ControlError, LogTail, Usage, WebOptions};
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use self::supervised::Supervised;
+use self::{
+    event_loop::{Loop, Signals},
+    supervised::Surroundings,
+};
+use crate::{
+    config::Diagnostics,
+    folder::{Folder, FolderError},
+    handle::Handle,
+    listen::{ListenError, listen},
+    machine::WorkerId,
+    output::LogFiles,
+    plan::{Plan, ServicePlan},
+    process,
+    report::Host,
+    sample::Sampler,
+};
+
+/// How long workers of an earlier daemon have to be found before new ones are started.
+const ADOPTION_TIME: Duration = Duration::from_millis(300);
+/// How long open pages have to end, once all workers are gone.
+const WEB_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Messages that wait for the loop; who sends more waits.
+const QUEUE: usize = 256;
+
+/// What the daemon is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The ini file, for reloads.
+    pub file: PathBuf,
+    /// The services to run; empty: all.
+    pub wanted: Vec<String>,
+    /// The runtime folder.
+    pub runtime_dir: PathBuf,
+}
+
+/// A daemon that cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// The runtime folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Ports are taken.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Listen(Vec<ListenError>),
+    /// Workers cannot be watched.
+    #[error("cannot watch services: {0}")]
+    Observe(#[from] ConnectError),
+    /// The operating system refused something.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// What the loop hears.
+pub(crate) enum Message {
+    /// Somebody at the dashboard wants something.
+    Order {
+        /// Of which service.
+        service: String,
+        /// What.
+        action: shmrpc_web::Action,
+        /// Whether it is accepted.
+        answer: oneshot::Sender<Result<(), ControlError>>,
+    },
+    /// A process has ended.
+    Exited {
+        /// The service.
+        service: String,
+        /// Its number.
+        worker: WorkerId,
+    },
+    /// A worker came or went.
+    Sighted(ObserverEvent),
+    /// The sampler is done.
+    Sampled(Box<Sampler>, HashMap<u32, Usage>),
+    /// The ini file has been read again.
+    Reloaded(Result<Plan, Diagnostics>),
+}
+
+/// Runs what a plan says until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot begin: nothing has been started then.
+pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
+    let fail = |doing| move |source| DaemonError::Io { doing, source };
+    let folder = Folder::take(&options.runtime_dir)?;
+    let was_used = std::fs::read_dir(folder.path()).is_ok_and(|entries| entries.count() > 1);
+    let (web, services) = bind(&plan)?;
+    let address = web.local_addr().map_err(fail("cannot ask for the dashboard's address"))?;
+    let web = tokio::net::TcpListener::from_std(web).map_err(fail("cannot watch the dashboard's port"))?;
+    let token = folder.new_token().map_err(fail("cannot make the dashboard's token"))?;
+    let signals = Signals::new().map_err(fail("cannot take signals"))?;
+    process::become_subreaper();
+
+    let (messages, inbox) = mpsc::channel(QUEUE);
+    let tail = Arc::new(LogTail::default());
+    let files = LogFiles::start().map_err(fail("cannot start the log thread"))?;
+    let sampler = Sampler::new().map_err(fail("cannot measure processes"))?;
+    let _observer = observe(&folder, &messages)?;
+    let runtime_dir = folder.path().to_owned();
+    let handle = Handle::new(messages.clone(), Arc::clone(&tail), runtime_dir.clone());
+
+    let mut daemon = Loop {
+        startup: services.iter().map(|service| service.name().to_owned()).collect(),
+        services,
+        around: Surroundings { runtime_dir, files: files.clone(), tail, messages },
+        handle: handle.clone(),
+        host: Host::new(),
+        address,
+        options,
+        starting: None,
+        announced: false,
+        held_until: was_used.then(|| Instant::now() + ADOPTION_TIME),
+        ending: None,
+        reloading: false,
+        sampler: Some(Box::new(sampler)),
+        next_id: 1 << 32,
+    };
+    daemon.publish();
+    tracing::info!("dashboard at http://{address}/");
+    let (end_web, web_ends) = oneshot::channel::<()>();
+    let web_options = web_options(&plan, token);
+    let serving = tokio::spawn(shmrpc_web::serve(web, Arc::new(handle), web_options, async {
+        let _ended_either_way = web_ends.await;
+    }));
+
+    daemon.run(inbox, signals).await;
+    daemon.end_strays().await;
+    let _pages_are_gone = end_web.send(());
+    let _late = tokio::time::timeout(WEB_END_TIMEOUT, serving).await;
+    let flushing = tokio::task::spawn_blocking(move || files.flush(Duration::from_secs(2)));
+    let _late = flushing.await;
+    Ok(())
+}
+
+/// Binds all ports, or says everything that is taken.
+fn bind(plan: &Plan) -> Result<(std::net::TcpListener, Vec<Supervised>), DaemonError> {
+    let mut errors = Vec::new();
+    let web = listen(plan.web, "the dashboard").map_err(|error| errors.push(error)).ok();
+    let mut services = Vec::new();
+    for (index, service) in plan.services.iter().enumerate() {
+        match bind_service(service) {
+            Ok(listener) => {
+                let first_id = (index as u64 + 1) << 40;
+                services.push(Supervised::new(service.clone(), listener, first_id));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    match web {
+        Some(web) if errors.is_empty() => Ok((web, services)),
+        _ => Err(DaemonError::Listen(errors)),
+    }
+}
+
+fn bind_service(plan: &ServicePlan) -> Result<Option<std::net::TcpListener>, ListenError> {
+    plan.tcp_address().map(|address| listen(SocketAddr::from(address), &plan.name)).transpose()
+}
+
+fn web_options(plan: &Plan, token: String) -> WebOptions {
+    let mut options = WebOptions { token: Some(token), ..WebOptions::default() };
+    if !plan.web.ip().is_unspecified() {
+        options.allowed_hosts.push(plan.web.ip().to_string());
+    }
+    options
+}
+
+/// Joins the runtime folder as its supervisor; what is seen comes to the loop.
+fn observe(folder: &Folder, messages: &mpsc::Sender<Message>) -> Result<Observer, DaemonError> {
+    let (observer, events) = Observer::join(folder.path(), ObserverRole::Supervisor)?;
+    let messages = messages.clone();
+    let forward = move || {
+        for event in events {
+            if messages.blocking_send(Message::Sighted(event)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("shmrpc-sightings".into())
+        .spawn(forward)
+        .map_err(|source| DaemonError::Io { doing: "cannot start a thread", source })?;
+    Ok(observer)
+}

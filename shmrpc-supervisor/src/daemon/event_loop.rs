@@ -1,0 +1,279 @@
+//! The loop: hears what happens, hands it to the service concerned, starts services in their order, and
+//! ends when the last worker is gone. Each event is handled to its end before the next.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use shmrpc_core::observe::ObserverEvent;
+use shmrpc_web::{Action, ControlError};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::MissedTickBehavior,
+};
+
+use super::{
+    Message, Options,
+    supervised::{Fate, Supervised, Surroundings},
+};
+use crate::{
+    handle::Handle,
+    machine::{Event, Status},
+    report::{self, Host},
+    sample::Sampler,
+    strays,
+};
+
+/// How often usage and counters are read.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long descendants that escaped their worker's group have to die, at the end.
+const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Workers finish their calls.
+    Drain,
+    /// Nothing is waited for.
+    Kill,
+}
+
+/// The signals that the daemon obeys.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The loop's state. Its methods run one at a time.
+pub(super) struct Loop {
+    pub(super) services: Vec<Supervised>,
+    pub(super) around: Surroundings,
+    pub(super) handle: Handle,
+    pub(super) host: Host,
+    pub(super) address: SocketAddr,
+    pub(super) options: Options,
+    /// Services that have yet to be started, in order.
+    pub(super) startup: VecDeque<String>,
+    /// The service that the others wait for.
+    pub(super) starting: Option<String>,
+    pub(super) announced: bool,
+    /// Nothing is started before: workers of an earlier daemon may still be found.
+    pub(super) held_until: Option<Instant>,
+    pub(super) ending: Option<Ending>,
+    pub(super) reloading: bool,
+    /// Away while it measures.
+    pub(super) sampler: Option<Box<Sampler>>,
+    pub(super) next_id: u64,
+}
+
+impl Loop {
+    pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Message>, mut signals: Signals) {
+        let mut clock = tokio::time::interval(SAMPLE_INTERVAL);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.settle();
+            if self.ending.is_some() && self.services.iter().all(|service| service.machine.is_empty()) {
+                return;
+            }
+            let deadline = self.deadline();
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(message) = inbox.recv() => self.hear(message),
+                () = due => self.tick(),
+                _ = clock.tick() => self.sample(),
+                _ = signals.terminate.recv() => self.end(Ending::Drain),
+                _ = signals.interrupt.recv() => {
+                    let again = self.ending.is_some();
+                    self.end(if again { Ending::Kill } else { Ending::Drain });
+                }
+                _ = signals.hangup.recv() => self.reload(),
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Order { service, action, answer } => {
+                let result = self.order(&service, action);
+                self.publish();
+                let _asker_is_gone = answer.send(result);
+            }
+            Message::Exited { service, worker } => {
+                let around = self.around.clone();
+                for service in self.services.iter_mut().filter(|known| known.name() == service) {
+                    service.exited(worker, &around);
+                }
+            }
+            Message::Sighted(ObserverEvent::Up(view)) => {
+                let around = self.around.clone();
+                if let Some(service) = self.services.iter_mut().find(|known| known.name() == view.service()) {
+                    service.ready(&view, &around);
+                }
+            }
+            // Its process's end says more, and comes by itself.
+            Message::Sighted(ObserverEvent::Down(_)) => {}
+            Message::Sampled(sampler, usages) => {
+                self.sampler = Some(sampler);
+                for service in &mut self.services {
+                    service.sampled(&usages);
+                }
+            }
+            Message::Reloaded(result) => {
+                self.reloading = false;
+                self.reloaded(result);
+            }
+        }
+    }
+
+    fn order(&mut self, name: &str, action: Action) -> Result<(), ControlError> {
+        if self.ending.is_some() {
+            return Err(ControlError::ShuttingDown);
+        }
+        let around = self.around.clone();
+        let service = self
+            .services
+            .iter_mut()
+            .find(|service| service.name() == name)
+            .ok_or_else(|| ControlError::NotFound(name.to_owned()))?;
+        let status = report::status_of(service.machine.status());
+        let stays = matches!(service.fate, Fate::Stays);
+        let (event, makes_sense) = match action {
+            Action::Start => (Event::Start, status.can_start()),
+            Action::Stop => (Event::Stop, status.can_stop()),
+            Action::Restart => (Event::Restart, true),
+        };
+        if !makes_sense || !stays {
+            return Err(ControlError::Conflict { service: name.to_owned(), action, status });
+        }
+        tracing::info!(service = name, "{} ordered", action.name());
+        self.startup.retain(|queued| queued != name);
+        service.handle(event, &around);
+        Ok(())
+    }
+
+    /// What follows from whatever has just happened.
+    fn settle(&mut self) {
+        self.fulfil_fates();
+        if self.ending.is_none() {
+            self.advance();
+        }
+        self.publish();
+    }
+
+    pub(super) fn publish(&self) {
+        self.handle.publish(report::snapshot(&self.host, &self.services, Instant::now()));
+    }
+
+    /// Starts the services that wait for their turn, as far as it has come.
+    fn advance(&mut self) {
+        if self.held_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.held_until = None;
+        let around = self.around.clone();
+        loop {
+            let waited_for = self.starting.as_ref().and_then(|name| self.find(name));
+            if waited_for.is_some_and(|service| !service.machine.is_settled()) {
+                return;
+            }
+            self.starting = None;
+            let Some(name) = self.startup.pop_front() else { break };
+            if let Some(service) = self.services.iter_mut().find(|service| service.name() == name) {
+                service.handle(Event::Start, &around);
+                if service.plan.settings.wait_until_completed {
+                    self.starting = Some(name);
+                }
+            }
+        }
+        if !std::mem::replace(&mut self.announced, true) {
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        let running = |service: &&Supervised| service.machine.status() == Status::Running;
+        let (ready, all) = (self.services.iter().filter(running).count(), self.services.len());
+        println!("shmrpc-service: {ready} of {all} services run; dashboard at http://{}/", self.address);
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&Supervised> {
+        self.services.iter().find(|service| service.name() == name)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.services.iter().filter_map(|service| service.machine.deadline()).chain(self.held_until).min()
+    }
+
+    fn tick(&mut self) {
+        for service in &mut self.services {
+            service.handle(Event::Tick, &self.around);
+        }
+    }
+
+    fn end(&mut self, how: Ending) {
+        if self.ending == Some(how) {
+            return;
+        }
+        tracing::info!(
+            "{}",
+            if how == Ending::Kill { "killing all workers" } else { "stopping all services" }
+        );
+        self.ending = Some(how);
+        self.startup.clear();
+        let event = if how == Ending::Kill { Event::Kill } else { Event::Stop };
+        for service in &mut self.services {
+            service.handle(event.clone(), &self.around);
+        }
+    }
+
+    /// Measures, unless the last measurement is still under way.
+    fn sample(&mut self) {
+        let known = self.known();
+        if !self.reloading {
+            // A reload's own children are not workers, and waited for elsewhere.
+            strays::reap(&known);
+        }
+        let Some(mut sampler) = self.sampler.take() else { return };
+        let messages = self.around.messages.clone();
+        tokio::task::spawn_blocking(move || {
+            let pids: Vec<u32> = known.into_iter().collect();
+            let usages = sampler.sample(&pids);
+            let _loop_is_gone = messages.blocking_send(Message::Sampled(sampler, usages));
+        });
+    }
+
+    fn known(&self) -> HashSet<u32> {
+        let running = self.services.iter().flat_map(|service| service.running.values());
+        running.map(|running| running.process.pid()).collect()
+    }
+
+    /// At the end: kills descendants that escaped their workers' groups.
+    pub(super) async fn end_strays(&self) {
+        let deadline = Instant::now() + STRAYS_TIMEOUT;
+        let known = HashSet::new();
+        while !strays::kill_all(&known) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            strays::reap(&known);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One service under supervision: its plan, its state machine, its live processes, and what they have
+//! counted. Carries out the machine's actions; decides nothing itself.
+
+use std::{
+    collections::HashMap,
+    net::TcpListener,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use shmrpc_core::{
+    method::{MethodDescription, MethodId},
+    observe::{MethodCounters, WorkerView},
+};
+use shmrpc_web::{LogStream, LogTail, Usage};
+use tokio::sync::mpsc;
+
+use super::Message;
+use crate::{
+    machine::{Action, Event, Exit, Machine, Report, Rules, Status, WorkerId},
+    output::{self, Destination, LogFiles},
+    plan::ServicePlan,
+    process::{self, Pipes, Process},
+    strays,
+};
+
+/// What every service needs of the daemon.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) runtime_dir: PathBuf,
+    pub(crate) files: LogFiles,
+    pub(crate) tail: Arc<LogTail>,
+    pub(crate) messages: mpsc::Sender<Message>,
+}
+
+/// What becomes of a service once its last process is gone.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It stays as it is.
+    Stays,
+    /// A reload has removed it.
+    Goes,
+    /// A reload has changed it: the new plan, its listener, and whether to start it.
+    Changes(Box<ServicePlan>, Option<TcpListener>, bool),
+}
+
+/// A live process.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) started: Instant,
+    pub(crate) usage: Usage,
+    view: Option<Arc<WorkerView>>,
+    mark: String,
+}
+
+/// See the module.
+pub(crate) struct Supervised {
+    pub(crate) plan: ServicePlan,
+    pub(crate) machine: Machine,
+    pub(crate) listener: Option<TcpListener>,
+    pub(crate) running: HashMap<WorkerId, Running>,
+    pub(crate) fate: Fate,
+    /// Since when it has been Running without a break.
+    pub(crate) since: Option<Instant>,
+    /// Counters of the methods as of the last sample, dead workers included.
+    pub(crate) methods: Vec<(MethodDescription, MethodCounters)>,
+    dead: HashMap<MethodId, MethodCounters>,
+}
+
+impl Supervised {
+    /// A stopped service. `first_id` is where its workers' numbers begin.
+    pub(crate) fn new(plan: ServicePlan, listener: Option<TcpListener>, first_id: u64) -> Self {
+        let rules = Rules { policy: plan.settings.policy, is_program: plan.description.is_none() };
+        let machine = Machine::new(rules, plan.settings.min_proc_num, first_id);
+        let mut service = Self {
+            plan,
+            machine,
+            listener,
+            running: HashMap::new(),
+            fate: Fate::Stays,
+            since: None,
+            methods: Vec::new(),
+            dead: HashMap::new(),
+        };
+        service.count();
+        service
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Gives an event to the machine and does what it says.
+    pub(crate) fn handle(&mut self, event: Event, around: &Surroundings) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for action in self.machine.handle(event, Instant::now()) {
+                match action {
+                    Action::Spawn(worker) => {
+                        if let Err(error) = self.spawn(worker, around) {
+                            events.push(Event::Exited(worker, Exit::NotStarted(error.to_string())));
+                        }
+                    }
+                    Action::Stop(worker) => {
+                        if let Some(running) = self.running.get(&worker) {
+                            running.process.stop(self.plan.settings.policy.stop_signal);
+                        }
+                    }
+                    Action::Kill(worker) => {
+                        if let Some(running) = self.running.get(&worker) {
+                            running.process.kill();
+                        }
+                    }
+                    Action::Report(report) => self.report(&report, around),
+                }
+            }
+        }
+        match self.machine.status() {
+            Status::Running => self.since = self.since.or_else(|| Some(Instant::now())),
+            _ => self.since = None,
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId, around: &Surroundings) -> std::io::Result<()> {
+        let mark = format!("{}/{}/{}", std::process::id(), self.name(), worker.0);
+        let listener = self.listener.as_ref();
+        let (process, pipes) = process::spawn(&self.plan, &around.runtime_dir, listener, &mark)?;
+        tracing::debug!(service = self.name(), pid = process.pid(), "worker started");
+        self.attend(worker, process, Some(pipes), mark, around)
+    }
+
+    /// Takes over a worker that an earlier daemon started.
+    pub(crate) fn adopt(&mut self, view: &Arc<WorkerView>, around: &Surroundings) {
+        let Some((stdout, stderr)) = view.output() else {
+            return;
+        };
+        let worker = self.machine.fresh_id();
+        let attended = Process::adopt(view.pid()).and_then(|process| {
+            let pipes = Pipes::new(&stdout, &stderr).ok();
+            self.attend(worker, process, pipes, String::new(), around)
+        });
+        if let Err(error) = attended {
+            tracing::warn!(service = self.name(), pid = view.pid(), %error, "worker cannot be adopted");
+            return;
+        }
+        if let Some(running) = self.running.get_mut(&worker) {
+            running.view = Some(Arc::clone(view));
+        }
+        self.say(Some(view.pid()), "adopted from an earlier daemon", around);
+        self.handle(Event::Adopted(worker), around);
+    }
+
+    /// Waits for a process's end and follows its output.
+    fn attend(
+        &mut self,
+        worker: WorkerId,
+        process: Process,
+        pipes: Option<Pipes>,
+        mark: String,
+        around: &Surroundings,
+    ) -> std::io::Result<()> {
+        let watch = match process.watch() {
+            Ok(watch) => watch,
+            Err(error) => {
+                process.kill();
+                process.finish();
+                return Err(error);
+            }
+        };
+        let (service, messages) = (self.name().to_owned(), around.messages.clone());
+        tokio::spawn(async move {
+            if let Err(error) = process::exited(watch).await {
+                tracing::error!(%service, %error, "worker cannot be waited for");
+            }
+            let _loop_is_gone = messages.send(Message::Exited { service, worker }).await;
+        });
+        if let Some(pipes) = pipes {
+            for (pipe, stream) in [(pipes.stdout, LogStream::Stdout), (pipes.stderr, LogStream::Stderr)] {
+                let name = self.name();
+                let file = self.plan.log_dir().join(format!("{name}_log.{}", stream.name()));
+                let to = Destination { service: name.to_owned(), pid: process.pid(), stream, file };
+                output::follow(pipe, to, around.files.clone(), Arc::clone(&around.tail));
+            }
+        }
+        let (started, usage) = (Instant::now(), Usage::default());
+        self.running.insert(worker, Running { process, started, usage, view: None, mark });
+        Ok(())
+    }
+
+    /// A worker's process has ended: it is reaped, with all that it left behind.
+    pub(crate) fn exited(&mut self, worker: WorkerId, around: &Surroundings) {
+        let Some(running) = self.running.remove(&worker) else {
+            return;
+        };
+        if let Some(view) = &running.view {
+            for (id, counters) in counters_of(view) {
+                self.dead.entry(id).or_default().add(&counters);
+            }
+        }
+        let exit = running.process.finish();
+        let known = self.running.values().map(|other| other.process.pid()).collect();
+        if !running.mark.is_empty() {
+            strays::kill_marked(&running.mark, &known);
+        }
+        self.handle(Event::Exited(worker, exit), around);
+    }
+
+    /// A worker serves.
+    pub(crate) fn ready(&mut self, view: &Arc<WorkerView>, around: &Surroundings) {
+        let found = self.running.iter_mut().find(|(_, running)| running.process.pid() == view.pid());
+        if let Some((&worker, running)) = found {
+            running.view = Some(Arc::clone(view));
+            self.handle(Event::Ready(worker), around);
+        } else {
+            self.adopt(view, around);
+        }
+    }
+
+    /// Takes what the sampler measured, and reads the counters.
+    pub(crate) fn sampled(&mut self, usages: &HashMap<u32, Usage>) {
+        for running in self.running.values_mut() {
+            if let Some(usage) = usages.get(&running.process.pid()) {
+                running.usage = *usage;
+            }
+        }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let mut sums = self.dead.clone();
+        let mut description = self.plan.description.as_ref();
+        for view in self.running.values().filter_map(|running| running.view.as_ref()) {
+            description = Some(view.description());
+            for (id, counters) in counters_of(view) {
+                sums.entry(id).or_default().add(&counters);
+            }
+        }
+        let methods = description.map(|description| description.methods.as_slice()).unwrap_or_default();
+        self.methods = methods
+            .iter()
+            .map(|method| (method.clone(), sums.remove(&method.id).unwrap_or_default()))
+            .collect();
+    }
+
+    fn report(&self, report: &Report, around: &Surroundings) {
+        let (worker, text) = match report {
+            Report::Ready(worker) => (worker, "ready".to_owned()),
+            Report::Ended(worker, exit) => (worker, exit.to_string()),
+            Report::Died(worker, exit, delay) => (worker, format!("{exit}; next start in {}", short(*delay))),
+            Report::GaveUp(worker, exit, count) => {
+                (worker, format!("{exit}; given up after {count} failures"))
+            }
+            Report::NotReady(worker, after) => (worker, format!("not ready after {}: killed", short(*after))),
+            Report::NotStopped(worker, after) => {
+                (worker, format!("did not stop within {}: killed", short(*after)))
+            }
+        };
+        let pid = self.running.get(worker).map(|running| running.process.pid());
+        self.say(pid, &text, around);
+    }
+
+    fn say(&self, pid: Option<u32>, text: &str, around: &Surroundings) {
+        let service = self.name();
+        tracing::info!(service, pid, "{text}");
+        around.tail.push(service, pid, LogStream::Daemon, text.to_owned());
+    }
+}
+
+fn counters_of(view: &WorkerView) -> impl Iterator<Item = (MethodId, MethodCounters)> {
+    let ids = view.description().methods.iter().map(|method| method.id);
+    ids.zip(view.counters())
+}
+
+fn short(time: Duration) -> String {
+    format!("{time:?}")
+}

@@ -1,0 +1,108 @@
+//! The daemon as the dashboard sees it: snapshots from memory, orders through the loop's queue, calls
+//! through connections of the daemon's own.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use shmrpc_core::{
+    ConnectOptions, Connection, RpcError,
+    client::{Reply, Target},
+};
+use shmrpc_web::{Action, Call, ControlError, Daemon, DaemonFuture, LogPage, LogTail, Snapshot};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::daemon::Message;
+
+/// What the dashboard holds. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    snapshot: Arc<Mutex<Arc<Snapshot>>>,
+    orders: mpsc::Sender<Message>,
+    tail: Arc<LogTail>,
+    connections: Arc<Mutex<HashMap<String, Connection>>>,
+    runtime_dir: PathBuf,
+}
+
+impl Handle {
+    pub(crate) fn new(orders: mpsc::Sender<Message>, tail: Arc<LogTail>, runtime_dir: PathBuf) -> Self {
+        Self { snapshot: Arc::default(), orders, tail, connections: Arc::default(), runtime_dir }
+    }
+
+    /// The loop's newest snapshot.
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        *lock(&self.snapshot) = Arc::new(snapshot);
+    }
+
+    /// Forgets the connection to a service, which is gone or has changed.
+    pub(crate) fn forget(&self, service: &str) {
+        lock(&self.connections).remove(service);
+    }
+
+    async fn connection(&self, service: &str) -> Result<Connection, RpcError> {
+        if let Some(connection) = lock(&self.connections).get(service) {
+            return Ok(connection.clone());
+        }
+        let mut options = ConnectOptions::default();
+        options.runtime_dir = Some(self.runtime_dir.clone());
+        let endpoint = format!("shm://{service}");
+        let made = tokio::task::spawn_blocking(move || Connection::connect_any(endpoint, &options)).await;
+        let unavailable = |reason: String| RpcError::Unavailable { service: service.into(), reason };
+        let connection = made
+            .map_err(|error| RpcError::Internal(error.to_string()))?
+            .map_err(|error| unavailable(error.to_string()))?;
+        // Two requests may have come at once: the first connection stays.
+        Ok(lock(&self.connections).entry(service.to_owned()).or_insert(connection).clone())
+    }
+
+    async fn run(&self, call: Call<'_>) -> Result<Reply, RpcError> {
+        let mut connection = self.connection(call.service).await?;
+        if let Some(deadline) = call.deadline {
+            connection = connection.with_deadline(deadline);
+        }
+        let (method, door, body) = (call.method.to_owned(), call.door, call.body.to_vec());
+        // Handing over may block while there is no room, which no task of the page's should.
+        let begun = tokio::task::spawn_blocking(move || {
+            let description = connection.service();
+            let method = description
+                .method(&method)
+                .ok_or_else(|| RpcError::NoSuchMethod(format!("{} has no {method}", description.name)))?;
+            connection.begin(Target::from(method), door, &body)
+        });
+        begun.await.map_err(|error| RpcError::Internal(error.to_string()))??.await
+    }
+}
+
+impl Daemon for Handle {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&lock(&self.snapshot))
+    }
+
+    fn control<'a>(&'a self, service: &'a str, action: Action) -> DaemonFuture<'a, Result<(), ControlError>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let order = Message::Order { service: service.to_owned(), action, answer };
+            self.orders.send(order).await.map_err(|_| ControlError::ShuttingDown)?;
+            answered.await.unwrap_or(Err(ControlError::ShuttingDown))
+        })
+    }
+
+    fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>> {
+        Box::pin(self.run(call))
+    }
+
+    fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage {
+        self.tail.since(after, limit)
+    }
+
+    fn log_changes(&self) -> watch::Receiver<u64> {
+        self.tail.changes()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each guarded value is replaced whole: a panic elsewhere leaves none half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

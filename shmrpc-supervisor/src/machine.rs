@@ -1,0 +1,419 @@
+//! One service's workers as a state machine: (state, event, now) → (state, actions). It decides when to
+//! start, stop, kill, restart and give up; it starts nothing itself, does no I/O and never reads the
+//! clock. Events come from the daemon's loop, which carries out the [`Action`]s.
+//!
+//! A service has *slots*, one for each worker that it should have. A slot holds at most one live process;
+//! processes have numbers of their own, so that a late event about a dead one hits nobody.
+
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use self::slot::{Next, Slot, State};
+use crate::config::Policy;
+
+/// The number of one worker process, unique in its service for as long as the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u64);
+
+/// What happens to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody wants it to run.
+    Start,
+    /// Somebody wants it to stop.
+    Stop,
+    /// Somebody wants new workers in place of the present ones.
+    Restart,
+    /// The daemon is in a hurry: kill what runs.
+    Kill,
+    /// The pool shall have so many workers.
+    Resize(usize),
+    /// A worker of an earlier daemon was found; its number comes from [`Machine::fresh_id`].
+    Adopted(WorkerId),
+    /// A worker serves.
+    Ready(WorkerId),
+    /// A worker is gone, or could not be started.
+    Exited(WorkerId, Exit),
+    /// Time has passed: [`Machine::deadline`] is reached.
+    Tick,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned that code.
+    Code(i32),
+    /// A signal of that name ended it.
+    Signal(String),
+    /// It could not be started, for that reason.
+    NotStarted(String),
+    /// It was not our child, and the kernel does not tell.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(name) => write!(f, "was killed by {name}"),
+            Self::NotStarted(reason) => write!(f, "could not be started: {reason}"),
+            Self::Unknown => f.write_str("is gone, its exit status is unknown"),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a process under that number.
+    Spawn(WorkerId),
+    /// Send it the stop signal.
+    Stop(WorkerId),
+    /// Kill it and its process group.
+    Kill(WorkerId),
+    /// Tell the log.
+    Report(Report),
+}
+
+/// What the log should hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A worker serves.
+    Ready(WorkerId),
+    /// A worker ended as it was told to, or as programs may.
+    Ended(WorkerId, Exit),
+    /// A worker ended and will be replaced after that delay.
+    Died(WorkerId, Exit, Duration),
+    /// A worker ended once too often.
+    GaveUp(WorkerId, Exit, usize),
+    /// A worker was not ready in time and is killed.
+    NotReady(WorkerId, Duration),
+    /// A worker did not stop in time and is killed.
+    NotStopped(WorkerId, Duration),
+}
+
+/// A service's state as a whole, named as in supervisord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not running because nobody wants it to.
+    Stopped,
+    /// Being started; no worker is ready.
+    Starting,
+    /// At least one worker serves.
+    Running,
+    /// No worker lives; the next start waits for its delay.
+    Backoff,
+    /// Told to stop; workers still drain.
+    Stopping,
+    /// A program that ended by itself, without an error.
+    Exited,
+    /// Died too often; left alone until somebody starts it.
+    Fatal,
+}
+
+/// What one live process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Started, not ready.
+    Starting,
+    /// Serving.
+    Running,
+    /// Told to stop.
+    Draining,
+}
+
+/// What a machine must know of its service.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Times and limits.
+    pub policy: Policy,
+    /// A plain program: ready when it has run for a while, and free to end without an error.
+    pub is_program: bool,
+}
+
+/// One service's workers. See the module.
+#[derive(Debug)]
+pub struct Machine {
+    rules: Rules,
+    wanted: bool,
+    slots: Vec<Slot>,
+    /// Workers that a restart has yet to replace, one after the other.
+    rolling: VecDeque<WorkerId>,
+    next_id: u64,
+    restarts: u64,
+    last_exit: Option<Exit>,
+}
+
+impl Machine {
+    /// A stopped service with so many slots. `first_id` is where its numbers begin.
+    #[must_use]
+    pub fn new(rules: Rules, slots: usize, first_id: u64) -> Self {
+        let slots = (0..slots).map(|_| Slot::default()).collect();
+        let rolling = VecDeque::new();
+        Self { rules, wanted: false, slots, rolling, next_id: first_id, restarts: 0, last_exit: None }
+    }
+
+    /// A number for a worker that is about to be adopted.
+    pub fn fresh_id(&mut self) -> WorkerId {
+        self.next_id += 1;
+        WorkerId(self.next_id)
+    }
+
+    /// Takes an event at the time `now` and says what is to be done.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Start => self.start(now, &mut actions),
+            Event::Stop => self.stop(now, &mut actions),
+            Event::Restart => self.restart(now, &mut actions),
+            Event::Kill => self.kill(&mut actions),
+            Event::Resize(count) => self.resize(count, now, &mut actions),
+            Event::Adopted(worker) => self.adopt(worker, now, &mut actions),
+            Event::Ready(worker) => self.ready(worker, now, &mut actions),
+            Event::Exited(worker, exit) => self.exited(worker, exit, now, &mut actions),
+            Event::Tick => {}
+        }
+        self.tick(now, &mut actions);
+        self.roll(now, &mut actions);
+        actions
+    }
+
+    /// When [`Event::Tick`] is due; `None`: not before another event.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|slot| slot.deadline(&self.rules)).min()
+    }
+
+    /// The service's state as a whole.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let any = |is: fn(&State) -> bool| self.slots.iter().any(|slot| is(&slot.state));
+        let lives = |state: &State| state.worker().is_some();
+        if !self.wanted {
+            return if any(lives) { Status::Stopping } else { Status::Stopped };
+        }
+        if any(|state| matches!(state, State::Running { .. })) {
+            Status::Running
+        } else if any(lives) {
+            Status::Starting
+        } else if any(|state| matches!(state, State::Backoff { .. })) {
+            Status::Backoff
+        } else if any(|state| matches!(state, State::Fatal)) {
+            Status::Fatal
+        } else {
+            Status::Exited
+        }
+    }
+
+    /// Whether every slot is past its first attempt: ready, or failed. Later services wait for this.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.slots.iter().any(|slot| matches!(slot.state, State::Starting { .. } | State::Stopping { .. }))
+    }
+
+    /// Whether no process is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.state.worker().is_none())
+    }
+
+    /// The live processes and what they do.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, Activity)> {
+        self.slots.iter().filter_map(|slot| slot.state.activity())
+    }
+
+    /// How many workers were started in place of dead ones.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Why it is in its state, where the word alone does not say.
+    #[must_use]
+    pub fn detail(&self, now: Instant) -> Option<String> {
+        let exit = self.last_exit.as_ref()?;
+        match self.status() {
+            Status::Fatal => Some(format!(
+                "a worker {exit}; given up after {} failures within {:?}",
+                self.rules.policy.start_limit, self.rules.policy.start_limit_interval
+            )),
+            Status::Exited => Some(format!("it {exit}")),
+            Status::Backoff | Status::Running | Status::Starting => {
+                let next = self.slots.iter().filter_map(|slot| slot.backoff_until()).min()?;
+                let left = next.saturating_duration_since(now).as_secs_f64();
+                Some(format!("a worker {exit}, next start in {left:.1} s"))
+            }
+            Status::Stopped | Status::Stopping => None,
+        }
+    }
+
+    fn slot_of(&mut self, worker: WorkerId) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.state.worker() == Some(worker))
+    }
+
+    fn start(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.wanted = true;
+        for slot in &mut self.slots {
+            match &mut slot.state {
+                State::Stopping { next: next @ Next::Stay, .. } => *next = Next::Start,
+                state if state.worker().is_none() => {
+                    // Somebody has asked: earlier failures are forgiven.
+                    slot.forgive();
+                    slot.spawn(&mut self.next_id, now, actions);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.wanted = false;
+        self.rolling.clear();
+        for slot in &mut self.slots {
+            slot.stop(Next::Stay, &self.rules, now, actions);
+        }
+        self.last_exit = None;
+    }
+
+    fn restart(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let running = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Running { worker, .. } => Some(worker),
+            _ => None,
+        });
+        self.rolling = running.collect();
+        self.start(now, actions);
+    }
+
+    fn kill(&mut self, actions: &mut Vec<Action>) {
+        self.wanted = false;
+        self.rolling.clear();
+        for slot in &mut self.slots {
+            slot.kill(Next::Stay, actions);
+        }
+    }
+
+    fn resize(&mut self, count: usize, now: Instant, actions: &mut Vec<Action>) {
+        while self.slots.len() < count {
+            let mut slot = Slot::default();
+            if self.wanted {
+                slot.spawn(&mut self.next_id, now, actions);
+            }
+            self.slots.push(slot);
+        }
+        for slot in self.slots.iter_mut().skip(count) {
+            slot.stop(Next::Go, &self.rules, now, actions);
+        }
+        let mut index = 0;
+        self.slots.retain(|slot| {
+            index += 1;
+            index <= count || slot.state.worker().is_some()
+        });
+    }
+
+    fn adopt(&mut self, worker: WorkerId, now: Instant, actions: &mut Vec<Action>) {
+        let running = State::Running { worker, since: now };
+        if let Some(free) = self.slots.iter_mut().find(|slot| slot.state.worker().is_none()) {
+            free.state = running;
+        } else {
+            // More than the pool should have: it drains and goes.
+            let mut slot = Slot::default();
+            slot.state = running;
+            slot.stop(Next::Go, &self.rules, now, actions);
+            self.slots.push(slot);
+        }
+    }
+
+    fn ready(&mut self, worker: WorkerId, now: Instant, actions: &mut Vec<Action>) {
+        if let Some(slot) = self.slot_of(worker)
+            && matches!(slot.state, State::Starting { .. })
+        {
+            slot.state = State::Running { worker, since: now };
+            actions.push(Action::Report(Report::Ready(worker)));
+        }
+    }
+
+    fn exited(&mut self, worker: WorkerId, exit: Exit, now: Instant, actions: &mut Vec<Action>) {
+        let (rules, wanted) = (self.rules, self.wanted);
+        let mut next_id = self.next_id;
+        let Some(index) = self.slots.iter().position(|slot| slot.state.worker() == Some(worker)) else {
+            return;
+        };
+        let slot = &mut self.slots[index];
+        match &slot.state {
+            State::Stopping { next, .. } if *next != Next::Fail => {
+                let next = *next;
+                actions.push(Action::Report(Report::Ended(worker, exit)));
+                slot.state = State::Stopped;
+                match next {
+                    Next::Start => slot.spawn(&mut next_id, now, actions),
+                    Next::Go => drop(self.slots.remove(index)),
+                    Next::Stay | Next::Fail => {}
+                }
+            }
+            _ if !wanted => {
+                slot.state = State::Stopped;
+                actions.push(Action::Report(Report::Ended(worker, exit)));
+            }
+            State::Starting { .. } | State::Running { .. } if rules.is_program && exit == Exit::Code(0) => {
+                slot.state = State::Exited;
+                self.last_exit = Some(exit.clone());
+                actions.push(Action::Report(Report::Ended(worker, exit)));
+            }
+            _ => {
+                self.last_exit = Some(exit.clone());
+                actions.push(Action::Report(slot.fail(worker, exit, &rules.policy, now)));
+            }
+        }
+        self.next_id = next_id;
+    }
+
+    /// What is due by now.
+    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        for slot in &mut self.slots {
+            if slot.deadline(&self.rules).is_none_or(|due| due > now) {
+                continue;
+            }
+            match slot.state {
+                State::Starting { worker, .. } if self.rules.is_program => {
+                    slot.state = State::Running { worker, since: now };
+                    actions.push(Action::Report(Report::Ready(worker)));
+                }
+                State::Starting { worker, .. } => {
+                    let after = self.rules.policy.start_timeout;
+                    actions.push(Action::Report(Report::NotReady(worker, after)));
+                    slot.kill(Next::Fail, actions);
+                }
+                State::Stopping { worker, next, .. } => {
+                    let after = self.rules.policy.stop_timeout;
+                    actions.push(Action::Report(Report::NotStopped(worker, after)));
+                    slot.kill(next, actions);
+                }
+                State::Backoff { .. } => {
+                    self.restarts += 1;
+                    slot.spawn(&mut self.next_id, now, actions);
+                }
+                State::Stopped | State::Running { .. } | State::Exited | State::Fatal => {}
+            }
+        }
+    }
+
+    /// A restart replaces one worker after the other, each when the one before it serves again.
+    fn roll(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        while self.is_settled()
+            && let Some(worker) = self.rolling.pop_front()
+        {
+            let rules = self.rules;
+            if let Some(slot) = self.slot_of(worker) {
+                slot.forgive();
+                slot.stop(Next::Start, &rules, now, actions);
+            }
+        }
+    }
+}

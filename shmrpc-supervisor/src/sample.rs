@@ -1,0 +1,68 @@
+//! What processes use of the machine, asked of the kernel once a second: CPU, memory and I/O through
+//! sysinfo, proportional memory from `/proc/PID/smaps_rollup`, which sysinfo does not read. Blocks for as
+//! long as the kernel takes; the daemon runs it off its loop.
+
+use std::{collections::HashMap, io};
+
+use procfs::process::Process;
+use shmrpc_web::Usage;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Remembers the last sample, so that shares of CPU can be told.
+#[derive(Debug)]
+pub struct Sampler {
+    system: System,
+}
+
+impl Sampler {
+    /// Nothing measured yet.
+    ///
+    /// # Errors
+    /// When the system cannot be asked.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { system: System::new().map_err(|error| io::Error::other(error.to_string()))? })
+    }
+
+    /// Measures those processes; one that is gone is left out.
+    pub fn sample(&mut self, pids: &[u32]) -> HashMap<u32, Usage> {
+        let wanted: Vec<Pid> = pids.iter().map(|&pid| Pid::from_u32(pid)).collect();
+        let what = ProcessRefreshKind::nothing().with_cpu().with_memory().with_disk_usage().without_tasks();
+        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), true, what);
+        let usage = |pid: u32| {
+            let process = self.system.process(Pid::from_u32(pid))?;
+            let disk = process.disk_usage();
+            Some((
+                pid,
+                Usage {
+                    cpu_share: f64::from(process.cpu_usage()) / 100.0,
+                    rss_bytes: process.memory(),
+                    pss_bytes: pss_bytes(pid),
+                    virtual_bytes: process.virtual_memory(),
+                    read_bytes: disk.total_read_bytes,
+                    written_bytes: disk.total_written_bytes,
+                },
+            ))
+        };
+        pids.iter().filter_map(|&pid| usage(pid)).collect()
+    }
+}
+
+fn pss_bytes(pid: u32) -> Option<u64> {
+    let rollup = Process::new(pid.cast_signed()).ok()?.smaps_rollup().ok()?;
+    rollup.memory_map_rollup.0.first()?.extension.map.get("Pss").copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_memory_and_a_dead_one_is_left_out() {
+        let own = std::process::id();
+        let sample = Sampler::new().unwrap().sample(&[own, u32::MAX >> 1]);
+        assert_eq!(sample.len(), 1);
+        let usage = &sample[&own];
+        assert!(usage.rss_bytes > 0 && usage.virtual_bytes >= usage.rss_bytes);
+        assert!(usage.pss_bytes.is_some_and(|pss| pss > 0 && pss <= usage.rss_bytes * 2));
+    }
+}

@@ -1,0 +1,182 @@
+//! Starting, dying, restarting, giving up and stopping.
+
+use std::{fs, net::TcpListener};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::scene::{Scene, eventually, lives, texts};
+
+const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\n";
+
+fn end(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+#[test]
+fn services_start_in_order_and_a_stop_leaves_nothing() {
+    let scene = Scene::new(&format!(
+        "{WEB}[first]\nprogram=/bin/sh -c 'echo first >> order; sleep 1000 & sleep 1000'\nmin_proc_num=1\n\
+         [second]\nprogram=/bin/sh -c 'echo second >> order; exec sleep 1000'\nmin_proc_num=2\nmax_proc_num=2\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    let line = daemon.ready();
+    assert!(
+        line.starts_with("shmrpc-service: 2 of 2 services run; dashboard at http://127.0.0.1:"),
+        "{line}"
+    );
+    assert!(line.contains(&daemon.address()) && line.lines().count() == 1, "{line}");
+    daemon.status("second", "running");
+    eventually("three lines", || (scene.read("order").lines().count() == 3).then_some(()));
+    assert_eq!(scene.read("order").lines().next(), Some("first"));
+    let pids: Vec<u32> = [daemon.pids("first"), daemon.pids("second")].concat();
+    assert_eq!(pids.len(), 3);
+    let usage = eventually("a sample", || {
+        let service = daemon.service("first").unwrap();
+        service["usage"]["rss_bytes"].as_u64().filter(|rss| *rss > 0)
+    });
+    assert!(usage > 100_000, "{usage}");
+    daemon.stop();
+    assert!(!pids.into_iter().any(lives));
+    let left: Vec<_> = fs::read_dir(scene.path().join("run")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_killed_worker_is_replaced() {
+    let scene = Scene::new(&format!("{WEB}[sleeper]\nprogram=/bin/sleep 1000\n"));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let old = daemon.pids("sleeper")[0];
+    end(old, Signal::SIGKILL);
+    daemon.logs("was killed by SIGKILL; next start in 100ms");
+    let new = eventually("a new worker", || {
+        let service = daemon.status("sleeper", "running");
+        assert!(service["restarts"].as_u64().unwrap() <= 1);
+        daemon.pids("sleeper").first().copied().filter(|&pid| pid != old)
+    });
+    assert!(lives(new));
+    daemon.stop();
+    assert!(!lives(new));
+}
+
+#[test]
+fn a_crash_loop_backs_off_and_ends_fatal_until_somebody_asks() {
+    let scene = Scene::new(&format!(
+        "{WEB}restart_delay=10ms\nstart_limit=4\n[crash]\nprogram=/bin/sh -c 'echo x >> starts; exit 3'\n\
+         [steady]\nprogram=/bin/sleep 1000\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    let crash = daemon.status("crash", "fatal");
+    assert_eq!(scene.read("starts").lines().count(), 4);
+    for delay in ["10ms", "20ms", "40ms"] {
+        daemon.logs(&format!("exited with code 3; next start in {delay}"));
+    }
+    daemon.logs("exited with code 3; given up after 4 failures");
+    assert!(crash["status_detail"].as_str().unwrap().starts_with("a worker exited with code 3; given up"));
+    daemon.status("steady", "running");
+    assert!(daemon.ready().contains("1 of 2 services run"));
+    daemon.stop();
+}
+
+#[test]
+fn a_program_that_is_not_a_program_any_more_fails_like_a_crash() {
+    let scene = Scene::new(&format!("{WEB}restart_delay=10ms\nstart_limit=2\n[gone]\nprogram=./gone\n"));
+    // It has the execute permission, and an interpreter that does not exist.
+    scene.script("gone", "#!/no/such/interpreter\n");
+    let mut daemon = scene.start(&[]);
+    let gone = daemon.status("gone", "fatal");
+    assert!(gone["status_detail"].as_str().unwrap().contains("could not be started"), "{gone}");
+    daemon.stop();
+}
+
+#[test]
+fn a_program_may_end_by_itself() {
+    let scene = Scene::new(&format!("{WEB}[once]\nprogram=/bin/sh -c 'sleep 0.1; echo done'\n"));
+    let mut daemon = scene.start(&[]);
+    daemon.status("once", "exited");
+    daemon.stop();
+}
+
+#[test]
+fn who_ignores_the_stop_signal_is_killed_with_its_whole_group() {
+    let scene = Scene::new(&format!(
+        "{WEB}stop_timeout=200ms\n[stubborn]\nprogram=/bin/sh -c 'trap \"\" TERM; sleep 1000 & echo $! > child; wait; wait; sleep 1000'\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let pid = daemon.pids("stubborn")[0];
+    let child = eventually("the child's pid", || scene.read("child").trim().parse().ok());
+    daemon.stop();
+    assert!(daemon.log().contains("did not stop within 200ms: killed"), "{}", daemon.log());
+    assert!(!lives(pid) && !lives(child));
+}
+
+#[test]
+fn a_second_interrupt_kills() {
+    let scene = Scene::new(&format!(
+        "{WEB}stop_timeout=1h\n[stubborn]\nprogram=/bin/sh -c 'trap \"\" TERM; echo up > up; while :; do sleep 0.1; done'\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    eventually("the trap", || (!scene.read("up").is_empty()).then_some(()));
+    let pid = daemon.pids("stubborn")[0];
+    daemon.signal(Signal::SIGINT);
+    daemon.status("stubborn", "stopping");
+    daemon.signal(Signal::SIGINT);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!lives(pid));
+}
+
+#[test]
+fn descendants_that_leave_the_group_go_with_their_worker() {
+    let scene = Scene::new(&format!(
+        "{WEB}[forks]\nprogram=/bin/sh -c 'setsid sleep 1000 & sleep 0.1; pgrep -P $$ sleep > away; exec sleep 1000'\n"
+    ));
+    scene.write("away", "");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let pid = daemon.pids("forks")[0];
+    let away: u32 = eventually("the descendant's pid", || scene.read("away").lines().next()?.parse().ok());
+    assert!(lives(away));
+    end(pid, Signal::SIGKILL);
+    eventually("the descendant's end", || (!lives(away)).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_subset_of_the_services_can_be_named() {
+    let scene = Scene::new(&format!("{WEB}[a]\nprogram=/bin/sleep 1000\n[b]\nprogram=/bin/sleep 1000\n"));
+    let mut daemon = scene.start(&["b"]);
+    assert!(daemon.ready().contains("1 of 1 services run"));
+    assert!(daemon.service("a").is_none() && daemon.service("b").is_some());
+    daemon.stop();
+}
+
+#[test]
+fn a_taken_port_is_named_and_nothing_is_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let scene = Scene::new(&format!("[web monitor]\nport={port}\n[a]\nprogram=/bin/sh -c 'touch started'\n"));
+    let output = scene.run(&[], &[]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let expected =
+        format!("port {port} on 127.0.0.1 for the dashboard is taken by pid {}", std::process::id());
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(!scene.path().join("started").exists());
+}
+
+#[test]
+fn a_second_daemon_on_the_same_folder_is_refused() {
+    let scene = Scene::new(&format!("{WEB}[a]\nprogram=/bin/sleep 1000\n"));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let output = scene.run(&[], &[]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("another shmrpc-service (pid {}) runs on", daemon.pid())), "{stderr}");
+    daemon.stop();
+}

@@ -1,0 +1,34 @@
+//! What workers print.
+
+use crate::scene::{Scene, eventually};
+
+const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\nlog_dir=here\n";
+
+#[test]
+fn both_streams_are_in_the_log_files_under_the_originals_names() {
+    let scene = Scene::new(&format!(
+        "{WEB}env=WHO=world 'MORE=a b'\n\
+         [talks]\nprogram=/bin/sh -c 'echo \"hello $WHO $MORE\"; echo oops >&2; printf last; exec sleep 1000'\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    eventually("stderr", || (scene.read("here/talks/talks_log.stderr") == "oops\n").then_some(()));
+    daemon.ready();
+    daemon.stop();
+    assert_eq!(scene.read("here/talks/talks_log.stdout"), "hello world a b\nlast\n");
+}
+
+#[test]
+fn a_flood_without_end_of_line_harms_nobody() {
+    let scene = Scene::new(&format!(
+        "{WEB}[floods]\nprogram=/bin/sh -c 'tr \"\\\\0\" x < /dev/zero'\n[talks]\nprogram=/bin/sh -c 'echo hello; exec sleep 1000'\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    eventually("the other's line", || (scene.read("here/talks/talks_log.stdout") == "hello\n").then_some(()));
+    daemon.status("floods", "running");
+    let usage = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let rss = usage.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let kib: u64 = rss.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kib < 200_000, "{rss}");
+    daemon.stop();
+}

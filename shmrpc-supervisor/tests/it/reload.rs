@@ -1,0 +1,52 @@
+//! SIGHUP.
+
+use nix::sys::signal::Signal;
+
+use crate::scene::{Scene, eventually, lives};
+
+const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\n";
+
+#[test]
+fn a_reload_does_only_what_the_difference_asks() {
+    let scene = Scene::new(&format!(
+        "{WEB}[same]\nprogram=/bin/sleep 1000\n[changes]\nprogram=/bin/sleep 1001\n[goes]\nprogram=/bin/sleep 1002\n\
+         [grows]\nprogram=/bin/sleep 1003\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let [same, changes, goes, grows] = ["same", "changes", "goes", "grows"].map(|name| daemon.pids(name)[0]);
+    scene.write(
+        "service.ini",
+        &format!(
+            "{WEB}[comes]\nprogram=/bin/sleep 1004\n[grows]\nprogram=/bin/sleep 1003\nmin_proc_num=2\n\
+             max_proc_num=2\n[changes]\nprogram=/bin/sleep 2000\n[same]\nprogram=/bin/sleep 1000\n"
+        ),
+    );
+    daemon.signal(Signal::SIGHUP);
+    eventually("the removed service's end", || daemon.service("goes").is_none().then_some(()));
+    daemon.status("comes", "running");
+    let changed = eventually("the changed service's new worker", || {
+        daemon.pids("changes").first().copied().filter(|&pid| pid != changes)
+    });
+    eventually("the grown pool", || (daemon.pids("grows").len() == 2).then_some(()));
+    assert!(!lives(changes) && !lives(goes));
+    assert!(daemon.pids("grows").contains(&grows));
+    assert_eq!(daemon.pids("same"), [same]);
+    daemon.status("changes", "running");
+    daemon.stop();
+    assert!(![same, changed, grows].into_iter().any(lives));
+}
+
+#[test]
+fn a_faulty_file_changes_nothing_and_is_told() {
+    let scene = Scene::new(&format!("{WEB}[same]\nprogram=/bin/sleep 1000\n"));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let pids = daemon.pids("same");
+    scene.write("service.ini", &format!("{WEB}[same]\nprogramme=/bin/sleep 1000\n"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logs("the old configuration stays");
+    daemon.logs("service.ini:6: [same] programme: unknown key; did you mean program?");
+    assert_eq!(daemon.pids("same"), pids);
+    daemon.stop();
+}
