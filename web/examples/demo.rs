@@ -2,7 +2,7 @@
 //! `cargo run -p shmrpc-web --example demo [PORT]`, then open the address that it prints.
 
 #[path = "../tests/it/fake.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
+#[allow(dead_code, reason = "shared with the tests, which use more of it")]
 mod fake;
 
 use std::{sync::Arc, time::Duration};

@@ -15,13 +15,13 @@ use futures_core::Stream;
 use futures_util::stream;
 use tokio::{
     sync::watch,
-    time::{Interval, MissedTickBehavior},
+    time::{Instant, Interval, MissedTickBehavior},
 };
 
 use super::logs::{DEFAULT_LINES, Wanted};
 use crate::{assets, daemon::Daemon, log::LogPage, page, problem::Problem, server::Shared};
 
-/// Lines that arrive together travel together; nobody reads faster.
+/// Between two deliveries of lines: those that arrive meanwhile travel together.
 const GATHER: Duration = Duration::from_millis(80);
 /// Lines in one event of the page's stream.
 const LINES_AT_ONCE: usize = 500;
@@ -127,7 +127,7 @@ struct LogFeed {
     changes: watch::Receiver<u64>,
     cursor: Option<u64>,
     lines_at_once: usize,
-    is_first: bool,
+    not_before: Instant,
 }
 
 impl LogFeed {
@@ -149,22 +149,20 @@ impl LogFeed {
             changes: shared.daemon.log_changes(),
             cursor: last_id.or(wanted.after),
             lines_at_once: wanted.limit.map_or(lines_at_once, |limit| limit.clamp(1, lines_at_once)),
-            is_first: true,
+            not_before: Instant::now(),
         })
     }
 
     /// The next lines, at least one; waits for them. May be dropped while it waits.
     async fn next(&mut self) -> LogPage {
         loop {
-            if !self.is_first {
-                tokio::time::sleep(GATHER).await;
-            }
+            tokio::time::sleep_until(self.not_before).await;
             let newest = *self.changes.borrow_and_update();
             let page = self.daemon.log_since(self.cursor, self.lines_at_once);
-            self.is_first = false;
             match page.lines.last() {
                 Some(last) => {
                     self.cursor = Some(last.cursor);
+                    self.not_before = Instant::now() + GATHER;
                     return page;
                 }
                 None => self.cursor = self.cursor.or(Some(newest)),

@@ -20,21 +20,21 @@ use tokio::sync::watch;
 /// How long an order takes.
 const ORDER_TAKES: Duration = Duration::from_millis(300);
 
-pub struct FakeDaemon {
-    pub log: LogTail,
+pub(crate) struct FakeDaemon {
+    pub(crate) log: LogTail,
     state: Mutex<State>,
     started: Instant,
 }
 
-pub struct State {
-    pub services: Vec<ServiceSnapshot>,
+pub(crate) struct State {
+    pub(crate) services: Vec<ServiceSnapshot>,
     /// What becomes of which service when.
     changes: Vec<(Instant, String, ServiceStatus)>,
     next_pid: u32,
 }
 
 impl FakeDaemon {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let services = vec![echo_service(), service("reports", "Reports", "Nightly reports.", Some(5601))];
         let mut state = State { services, changes: Vec::new(), next_pid: 4200 };
         state.settle("echo_serv", ServiceStatus::Running);
@@ -43,7 +43,7 @@ impl FakeDaemon {
         Arc::new(Self { log, state: Mutex::new(state), started: Instant::now() })
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap();
         let now = Instant::now();
         while let Some(index) = state.changes.iter().position(|change| change.0 <= now) {
@@ -56,7 +56,7 @@ impl FakeDaemon {
 
 impl State {
     /// Puts a service into a state, with the workers that belong to it.
-    pub fn settle(&mut self, name: &str, status: ServiceStatus) {
+    pub(crate) fn settle(&mut self, name: &str, status: ServiceStatus) {
         let service = self.services.iter_mut().find(|service| service.name == name).unwrap();
         service.status = status;
         service.workers.clear();
@@ -190,7 +190,7 @@ fn echo_service() -> ServiceSnapshot {
     echo
 }
 
-pub fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16>) -> ServiceSnapshot {
+pub(crate) fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16>) -> ServiceSnapshot {
     ServiceSnapshot {
         name: name.into(),
         struct_name: struct_name.into(),
@@ -211,7 +211,7 @@ pub fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16>) -> S
     }
 }
 
-pub fn method(name: &str, encoding: Encoding) -> MethodSnapshot {
+pub(crate) fn method(name: &str, encoding: Encoding) -> MethodSnapshot {
     let description = MethodDescription {
         id: MethodId(name.len() as u64),
         name: name.into(),
@@ -228,7 +228,7 @@ pub fn method(name: &str, encoding: Encoding) -> MethodSnapshot {
     MethodSnapshot { description, calls: CallStatistics::default() }
 }
 
-pub fn worker(pid: u32) -> WorkerSnapshot {
+pub(crate) fn worker(pid: u32) -> WorkerSnapshot {
     let usage = Usage {
         cpu_share: 0.034,
         rss_bytes: 9_400_000,

@@ -1,0 +1,13 @@
+//! The crate from outside: over real sockets against an imagined daemon, and in a real browser.
+
+mod admission;
+mod browser;
+#[allow(dead_code, reason = "some of it is for examples/demo.rs")]
+mod fake;
+mod http;
+mod limits;
+mod rest;
+mod server;
+mod steps;
+mod streams;
+mod webdriver;
