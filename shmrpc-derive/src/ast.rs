@@ -148,7 +148,7 @@ impl Method {
         let options = MethodOptions::parse(mark, *encoding, report);
         let mut params = Vec::new();
         for (index, input) in sig.inputs.iter().enumerate() {
-            match Param::new(index, input) {
+            match Param::new(index, input, *encoding) {
                 Ok(param) => params.extend(param),
                 Err(error) => report.push(error),
             }
@@ -189,7 +189,7 @@ impl Method {
 
 impl Param {
     /// `None` for `self`.
-    fn new(index: usize, input: &FnArg) -> syn::Result<Option<Self>> {
+    fn new(index: usize, input: &FnArg, encoding: Encoding) -> syn::Result<Option<Self>> {
         let FnArg::Typed(input) = input else { return Ok(None) };
         let name = match &*input.pat {
             // An underscore in front silences the compiler in the handler; callers need not see it.
@@ -210,7 +210,7 @@ impl Param {
                 ));
             }
         };
-        let role = Role::of(&input.ty);
+        let role = Role::of(&input.ty, encoding == Encoding::Raw);
         Ok(Some(Self { name, ty: (*input.ty).clone(), role }))
     }
 }

@@ -26,13 +26,17 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) fn of(ty: &Type) -> Self {
-        match last_segment(referent(ty)).map(|segment| segment.ident.to_string()).as_deref() {
-            Some("CallContext") => Self::Context,
-            Some("ShmBytes") => Self::InPlaceArgument,
-            Some("Loan") => Self::InPlaceReply,
-            Some("StreamSender") => Self::Sender,
-            Some("StreamReceiver") => Self::Receiver,
+    /// The role that a type's spelling gives; `raw` says whether the method is.
+    pub(crate) fn of(ty: &Type, raw: bool) -> Self {
+        let Some(segment) = last_segment(referent(ty)) else { return Self::Value };
+        // A library's loans may well be values; without a lifetime they are not ours.
+        let in_place = raw || has_lifetime(segment);
+        match segment.ident.to_string().as_str() {
+            "CallContext" => Self::Context,
+            "ShmBytes" if in_place => Self::InPlaceArgument,
+            "Loan" if in_place => Self::InPlaceReply,
+            "StreamSender" => Self::Sender,
+            "StreamReceiver" => Self::Receiver,
             _ => Self::Value,
         }
     }
@@ -115,6 +119,15 @@ pub(crate) fn arguments(segment: &PathSegment) -> Vec<&Type> {
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+fn has_lifetime(segment: &PathSegment) -> bool {
+    match &segment.arguments {
+        PathArguments::AngleBracketed(list) => {
+            list.args.iter().any(|argument| matches!(argument, GenericArgument::Lifetime(_)))
+        }
+        _ => false,
     }
 }
 
@@ -268,6 +281,15 @@ mod tests {
         assert_eq!(shown("::std::borrow::Cow<'static,str>"), "Cow<'static, str>");
         assert_eq!(shown("Box<dyn Fn(u8)->u16+Send>"), "Box<dyn Fn(u8) -> u16 + Send>");
         assert_eq!(shown("()"), "()");
+    }
+
+    #[test]
+    fn in_place_types_may_be_values_elsewhere() {
+        let role = |ty: &str, raw| Role::of(&syn::parse_str(ty).unwrap(), raw);
+        assert_eq!(role("Loan<'_>", false), Role::InPlaceReply);
+        assert_eq!(role("Loan", true), Role::InPlaceReply);
+        assert_eq!(role("&library::Loan", false), Role::Value);
+        assert_eq!(role("&shmrpc::server::CallContext", false), Role::Context);
     }
 
     #[test]

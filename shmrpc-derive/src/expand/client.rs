@@ -51,7 +51,7 @@ fn one(service: &Expansion<'_>, manner: Manner) -> TokenStream {
     let methods = methods.map(|(index, m)| method::expand(service, m, index, manner));
     quote! {
         #[doc = #doc]
-        #[derive(Clone)]
+        #[derive(::core::clone::Clone)]
         #[allow(dead_code, unreachable_pub)]
         #vis struct #name {
             connection: #krate::Connection,

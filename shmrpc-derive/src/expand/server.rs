@@ -57,7 +57,9 @@ fn wrapper(service: &Expansion<'_>) -> TokenStream {
     let doc = format!("Serves any [`{name}`].");
     quote! {
         #[doc = #doc]
-        #[derive(Clone, Copy, Debug, Default)]
+        #[derive(
+            ::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug, ::core::default::Default,
+        )]
         #[allow(dead_code, unreachable_pub)]
         #vis struct #wrapper<T>(
             #[doc = "The implementation that is served."]
