@@ -182,3 +182,8 @@
 
 pub use shmrpc_core::*;
 pub use shmrpc_derive::{bincode_method, json_method, msgpack_method, raw_method, service};
+
+/// README's code is compiled, so that it cannot grow old.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
