@@ -9,6 +9,8 @@ pub mod error;
 pub mod frame;
 pub mod method;
 pub mod observe;
+pub mod process;
+pub mod runtime_dir;
 pub mod server;
 #[expect(unsafe_code, reason = "mappings, semaphores and words that other processes write")]
 mod shm;
@@ -19,7 +21,8 @@ pub use client::{ConnectOptions, Connection, DEFAULT_DEADLINE, Door};
 pub use codec::Encoding;
 pub use endpoint::Endpoint;
 pub use error::{CallError, ConnectError, NoError, RpcError, ServeError, Status};
-pub use server::{Definition, Service};
+pub use runtime_dir::{RuntimeDir, RuntimeDirError};
+pub use server::{Definition, ServeOptions, Service, Serving, logger, serve};
 pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
 pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamReceiver, StreamSender};
 pub use transport::inproc::{Published, in_process, publish};

@@ -212,6 +212,11 @@ const fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
+/// FNV-1a (64 bit) of some bytes.
+pub(crate) const fn fnv1a_64(bytes: &[u8]) -> u64 {
+    fnv1a(FNV_OFFSET, bytes)
+}
+
 const fn method_id(name: &str, encoding: Encoding, shape: Shape, signature: &str) -> MethodId {
     let mut hash = fnv1a(FNV_OFFSET, name.as_bytes());
     hash = fnv1a(fnv1a(hash, &[0]), encoding.name().as_bytes());

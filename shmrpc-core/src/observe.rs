@@ -4,16 +4,19 @@
 use std::{
     os::fd::OwnedFd,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, OnceLock, mpsc},
     time::Duration,
 };
 
-use crate::{error::ConnectError, method::ServiceDescription};
+use crate::{
+    error::ConnectError, method::ServiceDescription, shm::counters::Counters,
+    transport::shm::observer::Watching,
+};
 
 /// A running observer: it knows every worker of the runtime folder and hears of those that come and go.
 /// Dropped, it leaves.
 pub struct Observer {
-    _private: (),
+    _watching: Watching,
 }
 
 /// What an observer hears.
@@ -40,22 +43,36 @@ impl Observer {
     /// # Errors
     /// When the folder cannot be used.
     pub fn join(
-        _runtime_dir: &Path,
-        _role: ObserverRole,
+        runtime_dir: &Path,
+        role: ObserverRole,
     ) -> Result<(Self, mpsc::Receiver<ObserverEvent>), ConnectError> {
-        let (_events, receiver) = mpsc::channel();
-        Ok((Self { _private: () }, receiver))
+        let (events, receiver) = mpsc::channel();
+        let watching = Watching::start(runtime_dir, role, events).map_err(|source| ConnectError::Io {
+            endpoint: runtime_dir.display().to_string(),
+            doing: "joining the runtime folder".into(),
+            source,
+        })?;
+        Ok((Self { _watching: watching }, receiver))
     }
 }
 
 /// One worker, seen from outside.
 pub struct WorkerView {
     pid: u32,
-    service: String,
     description: ServiceDescription,
+    counters: Counters,
+    output: OnceLock<[OwnedFd; 2]>,
 }
 
 impl WorkerView {
+    pub(crate) fn new(pid: u32, description: ServiceDescription, counters: Counters) -> Self {
+        Self { pid, description, counters, output: OnceLock::new() }
+    }
+
+    pub(crate) fn set_output(&self, output: [OwnedFd; 2]) {
+        let _ = self.output.set(output);
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -65,7 +82,7 @@ impl WorkerView {
     /// The service's name with its prefix.
     #[must_use]
     pub fn service(&self) -> &str {
-        &self.service
+        &self.description.name
     }
 
     /// What it offers.
@@ -78,14 +95,15 @@ impl WorkerView {
     /// the last values remain readable after the worker's death.
     #[must_use]
     pub fn counters(&self) -> Vec<MethodCounters> {
-        Vec::new()
+        self.counters.read()
     }
 
     /// Clones of the read ends of its stdout and stderr, if it has handed them over (supervisors only,
     /// for a worker that an earlier supervisor started).
     #[must_use]
     pub fn output(&self) -> Option<(OwnedFd, OwnedFd)> {
-        None
+        let [stdout, stderr] = self.output.get()?;
+        Some((stdout.try_clone().ok()?, stderr.try_clone().ok()?))
     }
 }
 

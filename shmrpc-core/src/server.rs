@@ -5,14 +5,22 @@ mod call;
 mod config;
 #[doc(hidden)]
 pub mod glue;
+mod log;
 mod runtime;
+mod serve;
+mod worker;
 
 use std::sync::Arc;
 
 pub use self::call::{CallContext, IncomingCall, Responder};
 pub(crate) use self::call::{ReplySink, contained};
-pub use self::config::WorkerConfig;
 pub(crate) use self::runtime::runtime;
+pub use self::{
+    config::WorkerConfig,
+    log::{Level, Logger, logger},
+    serve::{ServeOptions, Serving, serve},
+    worker::{Offered, worker_program},
+};
 use crate::method::ServiceInfo;
 
 /// The definition of a service, without a value of it. Implemented by `#[service]`.

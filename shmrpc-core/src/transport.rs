@@ -5,6 +5,7 @@ pub(crate) mod inproc;
 pub(crate) mod io;
 #[allow(dead_code, reason = "TCP uses the rest")]
 pub(crate) mod session;
+pub(crate) mod shm;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +39,7 @@ pub(crate) trait Transport: Send + Sync {
 pub(crate) fn connect(
     endpoint: &Endpoint,
     info: Option<&'static ServiceInfo>,
-    _options: &ConnectOptions,
+    options: &ConnectOptions,
 ) -> Result<Arc<dyn Transport>, ConnectError> {
     let own_name = info.map(|info| info.name);
     let unnamed = || ConnectError::NotFound {
@@ -50,6 +51,10 @@ pub(crate) fn connect(
             let name = name.as_deref().or(own_name).ok_or_else(unnamed)?;
             Ok(Arc::new(inproc::Inproc::connect(name, endpoint)?))
         }
-        Endpoint::Shm { .. } | Endpoint::Tcp { .. } => Err(unnamed()),
+        Endpoint::Shm { name } => {
+            let name = name.as_deref().or(own_name).ok_or_else(unnamed)?;
+            Ok(Arc::new(shm::client::ShmClient::connect(name, &endpoint.to_string(), options)?))
+        }
+        Endpoint::Tcp { .. } => Err(unnamed()),
     }
 }

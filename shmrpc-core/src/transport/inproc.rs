@@ -144,9 +144,12 @@ impl Transport for Inproc {
 /// The index and shape of a method in the table of a server.
 pub(crate) fn find(service: &ServiceDescription, method: Target<'_>) -> Result<(usize, Shape), RpcError> {
     let index = service.methods.iter().position(|known| known.id == method.id);
-    index
-        .map(|index| (index, service.methods[index].shape))
-        .ok_or_else(|| RpcError::NoSuchMethod(format!("{} has no {}", service.name, method.name)))
+    index.map(|index| (index, service.methods[index].shape)).ok_or_else(|| unknown(&service.name, method))
+}
+
+/// The error for a method that the server does not have.
+pub(crate) fn unknown(service: &str, method: Target<'_>) -> RpcError {
+    RpcError::NoSuchMethod(format!("{service} has no {}", method.name))
 }
 
 /// A streaming method cannot be called without its streams.
@@ -157,13 +160,17 @@ pub(crate) fn unary_only(
 ) -> Result<(), RpcError> {
     match shape {
         Shape::Unary => Ok(()),
-        _ => Err(RpcError::BadArguments(format!(
-            "{}.{} streams items ({}): start it as a stream",
-            service.name,
-            method.name,
-            shape.name()
-        ))),
+        _ => Err(not_unary(&service.name, method, shape)),
     }
+}
+
+/// The error for a streaming method that is called without its streams.
+pub(crate) fn not_unary(service: &str, method: Target<'_>, shape: Shape) -> RpcError {
+    RpcError::BadArguments(format!(
+        "{service}.{} streams items ({}): start it as a stream",
+        method.name,
+        shape.name()
+    ))
 }
 
 /// Hands one session's frames to another, at once and on the same thread.

@@ -3,4 +3,5 @@
 
 mod inproc;
 mod service;
+mod shm;
 mod suite;

@@ -26,6 +26,7 @@ use nix::{
     unistd::linkat,
 };
 
+use super::super::doorbell::sem_clockwait;
 use super::{
     LockMode,
     error::LockError,
@@ -59,15 +60,6 @@ const _: () = {
     assert!(offset_of!(LockPage, word) == 128 && align_of::<LockPage>() == 64);
     assert!(size_of::<LockPage>() == 192 && size_of::<LockPage>() <= PAGE_BYTES);
 };
-
-unsafe extern "C" {
-    // Since glibc 2.30; the libc crate does not declare it.
-    fn sem_clockwait(
-        sem: *mut libc::sem_t,
-        clock: libc::clockid_t,
-        until: *const libc::timespec,
-    ) -> libc::c_int;
-}
 
 impl LockPage {
     /// Whose lock it is, or how many posts are open; see [`wait`](super::wait).

@@ -1,0 +1,158 @@
+//! The runtime folder: where the processes of one user meet. It holds a socket for each process that
+//! takes part and the link to the service directory, nothing else; when the last process has left it is
+//! empty. Only its owner may enter (0700), which is checked every time.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+
+/// An open, checked runtime folder.
+#[derive(Debug)]
+pub struct RuntimeDir {
+    path: PathBuf,
+    fd: OwnedFd,
+    inode: u64,
+}
+
+/// A runtime folder that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeDirError {
+    /// The operating system refused.
+    #[error("runtime folder {path}: {doing}")]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// It belongs to somebody else, or others may enter.
+    #[error("runtime folder {path} is not private: {reason}")]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl RuntimeDir {
+    /// Where the folder is unless somebody says otherwise: `$SHMRPC_DIR`, else
+    /// `$XDG_RUNTIME_DIR/shmrpc`, else `/tmp/shmrpc-UID`.
+    #[must_use]
+    pub fn default_path() -> PathBuf {
+        if let Some(path) = std::env::var_os("SHMRPC_DIR").filter(|path| !path.is_empty()) {
+            return path.into();
+        }
+        match std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()) {
+            Some(base) => Path::new(&base).join("shmrpc"),
+            None => format!("/tmp/shmrpc-{}", nix::unistd::geteuid()).into(),
+        }
+    }
+
+    /// Opens the folder, making it (0700) if it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened, belongs to another user, or is open to others.
+    pub fn open(path: &Path) -> Result<Self, RuntimeDirError> {
+        let fail = |doing| move |source| RuntimeDirError::Io { path: path.into(), doing, source };
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(fail("making it")(error));
+            }
+            _ => {}
+        }
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd =
+            open(path, flags, nix::sys::stat::Mode::empty()).map_err(|e| fail("opening it")(e.into()))?;
+        // Of the opened folder, not of the name: the name may be changed in between.
+        let meta = fs::File::from(fd.try_clone().map_err(fail("opening it"))?).metadata();
+        let meta = meta.map_err(fail("looking at it"))?;
+        let refuse = |reason| Err(RuntimeDirError::NotPrivate { path: path.into(), reason });
+        if meta.uid() != nix::unistd::geteuid().as_raw() {
+            return refuse(format!("it belongs to uid {}", meta.uid()));
+        }
+        if meta.mode() & 0o077 != 0 {
+            return refuse(format!("its mode is {:o}, not 700", meta.mode() & 0o7777));
+        }
+        Ok(Self { path: path.into(), fd, inode: meta.ino() })
+    }
+
+    /// Its path, as given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A number that no other folder of this machine has while it exists.
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// The path of something in it, short enough for a socket address however long the folder's own is.
+    pub(crate) fn short_path(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd()).into()
+    }
+
+    /// Waits until this thread alone may change the folder; the kernel ends the lock if we die.
+    pub(crate) fn lock(&self, at_most: Duration) -> io::Result<Flock<OwnedFd>> {
+        let until = Instant::now() + at_most;
+        // An open file of its own, so that threads exclude each other too.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut fd = open(&self.short_path("."), flags, nix::sys::stat::Mode::empty())?;
+        loop {
+            match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((back, nix::Error::EWOULDBLOCK)) if Instant::now() < until => {
+                    fd = back;
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                Err((_, nix::Error::EWOULDBLOCK)) => return Err(io::ErrorKind::TimedOut.into()),
+                Err((_, error)) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("shmrpc-test-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn it_is_made_private_and_refused_when_it_is_not() {
+        let path = scratch("runtime");
+        RuntimeDir::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        let error = RuntimeDir::open(&path).unwrap_err();
+        assert!(matches!(error, RuntimeDirError::NotPrivate { .. }), "{error}");
+        fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn the_lock_excludes_threads() {
+        let path = scratch("lock");
+        let dir = RuntimeDir::open(&path).unwrap();
+        let held = dir.lock(Duration::from_secs(1)).unwrap();
+        assert_eq!(dir.lock(Duration::from_millis(5)).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        drop(dir.lock(Duration::from_secs(10)).unwrap());
+        fs::remove_dir(&path).unwrap();
+    }
+}

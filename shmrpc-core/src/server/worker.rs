@@ -1,0 +1,208 @@
+//! Worker programs: what [`worker_main!`](crate::worker_main) makes `main` of. Under a supervisor the
+//! program serves the service that it is told to; with `--describe` it says what it offers; by hand, with
+//! `--serve`, it serves alone.
+
+use std::{
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Definition, Service, WorkerConfig, log, runtime, serve::termination};
+use crate::{
+    error::ServeError,
+    method::{ServiceDescription, ServiceInfo},
+    runtime_dir::RuntimeDir,
+    shm::inherited_fd,
+    transport::shm::worker::{Worker, WorkerOptions},
+};
+
+/// One service that a worker program offers.
+pub struct Offered {
+    info: &'static ServiceInfo,
+    make: Box<dyn Fn() -> Arc<dyn Service>>,
+}
+
+impl Offered {
+    /// A service and how to make it. It is made only in the process that serves it.
+    pub fn new<S: Service + Definition>(make: impl Fn() -> S + 'static) -> Self {
+        Self { info: S::INFO, make: Box::new(move || Arc::new(make())) }
+    }
+}
+
+/// Makes `main` of a worker program out of its services: `worker_main!(EchoServer, Other = Other::open());`.
+/// A service without an expression is made by `Default`.
+#[macro_export]
+macro_rules! worker_main {
+    (@make $service:ty) => { <$service as ::core::default::Default>::default() };
+    (@make $service:ty, $make:expr) => { $make };
+    ($($service:ty $(= $make:expr)?),+ $(,)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::server::worker_program(&[
+                $($crate::server::Offered::new::<$service>(|| $crate::worker_main!(@make $service $(, $make)?))),+
+            ])
+        }
+    };
+}
+
+/// The `main` of a worker program; see [`worker_main!`](crate::worker_main).
+pub fn worker_program(offered: &[Offered]) -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("--describe") => return describe(offered),
+        Some("--serve") => return serve_alone(offered, std::env::args().nth(2).as_deref()),
+        _ => {}
+    }
+    let Ok(text) = std::env::var(WorkerConfig::VARIABLE) else {
+        eprintln!(
+            "this is a worker program of shmrpc, which offers {}\n\
+             it is started by `shmrpc-service`, from an ini file; by hand: --describe, or --serve [NAME]",
+            names(offered)
+        );
+        return ExitCode::from(2);
+    };
+    let outcome = serde_json::from_str::<WorkerConfig>(&text)
+        .map_err(|error| ServeError::Configuration(error.to_string()))
+        .and_then(|config| run(offered, config));
+    finish(outcome)
+}
+
+fn finish(outcome: Result<(), ServeError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+            eprintln!("shmrpc worker: {error}{source}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn names(offered: &[Offered]) -> String {
+    offered.iter().map(|offer| offer.info.struct_name).collect::<Vec<_>>().join(", ")
+}
+
+fn describe(offered: &[Offered]) -> ExitCode {
+    let services: Vec<ServiceDescription> = offered.iter().map(|offer| offer.info.into()).collect();
+    println!("{}", serde_json::to_string_pretty(&services).expect("descriptions are plain data"));
+    ExitCode::SUCCESS
+}
+
+fn serve_alone(offered: &[Offered], name: Option<&str>) -> ExitCode {
+    let chosen = match name {
+        None => offered.first(),
+        Some(name) => offered.iter().find(|offer| offer.info.struct_name == name || offer.info.name == name),
+    };
+    let Some(offer) = chosen else {
+        eprintln!("no service {} here; this program offers {}", name.unwrap_or(""), names(offered));
+        return ExitCode::from(2);
+    };
+    finish(run(
+        offered,
+        WorkerConfig {
+            struct_name: offer.info.struct_name.into(),
+            service: offer.info.name.into(),
+            port: offer.info.port,
+            runtime_dir: RuntimeDir::default_path(),
+            log_dir: None,
+            threads: super::ServeOptions::default().threads,
+            tcp_listener_fd: None,
+            output_read_fds: None,
+            force_insecure_serialisation: false,
+            orphan_timeout: None,
+            drain_timeout: Duration::from_secs(10),
+        },
+    ))
+}
+
+fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
+    let offer =
+        offered.iter().find(|offer| offer.info.struct_name == config.struct_name).ok_or_else(|| {
+            ServeError::Configuration(format!("no service {}, only {}", config.struct_name, names(offered)))
+        })?;
+    log::init(&config).map_err(|e| ServeError::io("opening the service's log", e))?;
+    let inherit = |fd: i32| {
+        inherited_fd(fd).ok_or_else(|| ServeError::Configuration(format!("descriptor {fd} is not open")))
+    };
+    let output = match config.output_read_fds {
+        Some((stdout, stderr)) => Some((inherit(stdout)?, inherit(stderr)?)),
+        None => None,
+    };
+    let drained = match &output {
+        Some((stdout, stderr)) => {
+            let clone = |fd: &OwnedFd| fd.try_clone().map_err(|e| ServeError::io("keeping the output", e));
+            Some((clone(stdout)?, clone(stderr)?))
+        }
+        None => None,
+    };
+    let service = (offer.make)();
+    let worker = Arc::new(Worker::start(
+        service,
+        WorkerOptions {
+            runtime_dir: config.runtime_dir.clone(),
+            service: config.service.clone(),
+            port: config.port,
+            threads: config.threads,
+            output,
+        },
+    )?);
+    if let Some(pipes) = drained {
+        let supervised = Arc::downgrade(&worker);
+        std::thread::Builder::new()
+            .name("shmrpc-output".into())
+            .spawn(move || drain_output(&supervised, &[pipes.0, pipes.1]))
+            .map_err(|e| ServeError::io("starting a thread", e))?;
+    }
+    runtime().block_on(ended(&worker, config.orphan_timeout))?;
+    worker.drain(config.drain_timeout);
+    Ok(())
+}
+
+/// Completes when the worker is asked to end, or has been an orphan for too long.
+async fn ended(worker: &Worker, orphan_timeout: Option<Duration>) -> Result<(), ServeError> {
+    let orphaned = async {
+        let Some(timeout) = orphan_timeout else { return std::future::pending().await };
+        while worker.without_supervisor_for() < timeout {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        outcome = termination() => outcome,
+        () = orphaned => {
+            log::logger().warning("no supervisor for too long: draining");
+            Ok(())
+        }
+    }
+}
+
+/// While no supervisor reads this worker's output, throws it away, so that printing neither fails nor
+/// blocks for ever. The supervisor comes first: its absence has to last for a second.
+fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
+    let slice = Duration::from_secs(1);
+    let mut files: Vec<std::fs::File> = Vec::new();
+    for pipe in pipes {
+        files.extend(pipe.try_clone().ok().map(Into::into));
+    }
+    let mut buffer = vec![0; 64 * 1024];
+    while let Some(worker) = worker.upgrade() {
+        let orphaned = worker.without_supervisor_for() > slice;
+        drop(worker);
+        if !orphaned {
+            std::thread::sleep(slice);
+            continue;
+        }
+        let mut polled = [
+            PollFd::new(pipes[0].as_fd(), PollFlags::POLLIN),
+            PollFd::new(pipes[1].as_fd(), PollFlags::POLLIN),
+        ];
+        if poll(&mut polled, PollTimeout::from(1000_u16)).is_ok() {
+            let readable = polled.map(|fd| fd.any().unwrap_or(false));
+            for (file, _) in files.iter_mut().zip(readable).filter(|(_, readable)| *readable) {
+                let _ = file.read(&mut buffer);
+            }
+        }
+    }
+}

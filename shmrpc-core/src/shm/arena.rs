@@ -1,0 +1,248 @@
+//! Arenas: memory for messages that do not fit a slot. The sender owns the arena, allocates in it
+//! privately and is the only one to write; the receiver maps it and says what it no longer needs by setting
+//! a bit. Nothing that a receiver writes can make the sender's bookkeeping wrong.
+//!
+//! An arena is a power of two of pages and never resized; a message that fits none brings a new one,
+//! at least as large as all before it together, and old ones are given back when nothing lies in them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::region::{Region, RegionError, page_bytes};
+
+/// The first page holds the receiver's bits, one a granule.
+const MAX_GRANULES: usize = 4096 * 8;
+const HEADER_BYTES: usize = 4096;
+const MIN_BYTES: usize = 64 * 1024;
+/// Largest arena that is mapped for a peer.
+pub(crate) const MAX_ARENA_BYTES: usize = 8 << 30;
+
+fn granule_bytes(len_bytes: usize) -> usize {
+    (len_bytes / MAX_GRANULES).next_power_of_two().max(256)
+}
+
+/// A message's place in an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) arena: u32,
+    pub(crate) offset: u64,
+}
+
+/// The receiver's note that it no longer needs the extent at that offset.
+pub(crate) fn release(region: &Region, offset: u64) {
+    let granule = offset as usize / granule_bytes(region.len_bytes());
+    let word = granule / 64 * 8;
+    if word + 8 <= HEADER_BYTES && region.holds(word, 8) {
+        // Pairs with the Acquire swap in `Arena::reclaim`: the bytes have been read by now.
+        region.word64(word).fetch_or(1 << (granule % 64), Ordering::Release);
+    }
+}
+
+/// All arenas of one sender towards one receiver, or towards several that share it.
+pub(crate) struct Arenas {
+    arenas: Vec<Arena>,
+    next_id: u32,
+    total_bytes: usize,
+    cap_bytes: usize,
+}
+
+struct Arena {
+    id: u32,
+    region: Arc<Region>,
+    granule_bytes: usize,
+    /// Free ranges in granules: start → length.
+    free: BTreeMap<usize, usize>,
+    /// Ranges in use, in granules: start → length.
+    used: BTreeMap<usize, usize>,
+}
+
+/// Why there is no extent.
+#[derive(Debug)]
+pub(crate) enum NoExtent {
+    /// The byte cap would be exceeded.
+    Cap { wanted_bytes: usize, cap_bytes: usize },
+    /// The system has no memory.
+    Region(RegionError),
+}
+
+/// A new extent: where to write, and the arena if it is new and the receiver must be told first.
+pub(crate) struct Allocated {
+    pub(crate) extent: Extent,
+    pub(crate) region: Arc<Region>,
+    pub(crate) is_new: bool,
+    /// Arenas that were given back; receivers may unmap them.
+    pub(crate) dropped: Vec<u32>,
+}
+
+impl Arenas {
+    pub(crate) fn new(cap_bytes: usize) -> Self {
+        Self { arenas: Vec::new(), next_id: 1, total_bytes: 0, cap_bytes }
+    }
+
+    /// Finds room for a message.
+    pub(crate) fn allocate(&mut self, len_bytes: usize) -> Result<Allocated, NoExtent> {
+        for arena in self.arenas.iter_mut().rev() {
+            arena.reclaim();
+            if let Some(extent) = arena.allocate(len_bytes) {
+                let region = Arc::clone(&arena.region);
+                return Ok(Allocated { extent, region, is_new: false, dropped: Vec::new() });
+            }
+        }
+        let dropped = self.forget_empty();
+        let wanted_bytes = (len_bytes + HEADER_BYTES + granule_bytes(len_bytes * 2))
+            .next_power_of_two()
+            .max(self.total_bytes.next_power_of_two())
+            .max(MIN_BYTES)
+            .max(page_bytes());
+        // Room for one message is enough when doubling would break the cap.
+        let wanted_bytes = if self.total_bytes + wanted_bytes <= self.cap_bytes {
+            wanted_bytes
+        } else {
+            (len_bytes + 2 * HEADER_BYTES + granule_bytes(len_bytes * 2)).next_multiple_of(page_bytes())
+        };
+        if self.total_bytes + wanted_bytes > self.cap_bytes {
+            return Err(NoExtent::Cap { wanted_bytes, cap_bytes: self.cap_bytes });
+        }
+        let region = Arc::new(Region::create("shmrpc-arena", wanted_bytes).map_err(NoExtent::Region)?);
+        let granule_bytes = granule_bytes(wanted_bytes);
+        let first = HEADER_BYTES.div_ceil(granule_bytes);
+        let mut arena = Arena {
+            id: self.next_id,
+            region: Arc::clone(&region),
+            granule_bytes,
+            free: BTreeMap::from([(first, wanted_bytes / granule_bytes - first)]),
+            used: BTreeMap::new(),
+        };
+        self.next_id += 1;
+        self.total_bytes += wanted_bytes;
+        let extent = arena.allocate(len_bytes).expect("a new arena is made to measure");
+        self.arenas.push(arena);
+        Ok(Allocated { extent, region, is_new: true, dropped })
+    }
+
+    /// Takes an extent back on the sender's own side.
+    pub(crate) fn free(&mut self, extent: Extent) {
+        if let Some(arena) = self.arenas.iter_mut().find(|arena| arena.id == extent.arena) {
+            arena.free(extent.offset as usize / arena.granule_bytes);
+        }
+    }
+
+    /// Every arena, to tell a receiver that joins.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = (u32, &Arc<Region>)> {
+        self.arenas.iter().map(|arena| (arena.id, &arena.region))
+    }
+
+    /// Gives back arenas in which nothing lies.
+    fn forget_empty(&mut self) -> Vec<u32> {
+        let total = &mut self.total_bytes;
+        let mut dropped = Vec::new();
+        self.arenas.retain(|arena| {
+            let keep = !arena.used.is_empty();
+            if !keep {
+                *total -= arena.region.len_bytes();
+                dropped.push(arena.id);
+            }
+            keep
+        });
+        dropped
+    }
+}
+
+impl Arena {
+    fn allocate(&mut self, len_bytes: usize) -> Option<Extent> {
+        let wanted = len_bytes.div_ceil(self.granule_bytes).max(1);
+        let (&start, &len) = self.free.iter().find(|&(_, &len)| len >= wanted)?;
+        self.free.remove(&start);
+        if len > wanted {
+            self.free.insert(start + wanted, len - wanted);
+        }
+        self.used.insert(start, wanted);
+        Some(Extent { arena: self.id, offset: (start * self.granule_bytes) as u64 })
+    }
+
+    fn free(&mut self, start: usize) {
+        let Some(mut len) = self.used.remove(&start) else { return };
+        let mut from = start;
+        if let Some((&before, &before_len)) = self.free.range(..start).next_back()
+            && before + before_len == start
+        {
+            self.free.remove(&before);
+            from = before;
+            len += before_len;
+        }
+        if let Some(after_len) = self.free.remove(&(from + len)) {
+            len += after_len;
+        }
+        self.free.insert(from, len);
+    }
+
+    /// Takes back what the receiver has released. Bits that belong to no extent are ignored.
+    fn reclaim(&mut self) {
+        let mut released = Vec::new();
+        let mut last_word = usize::MAX;
+        for &start in self.used.keys() {
+            let word = start / 64 * 8;
+            if word == last_word {
+                continue;
+            }
+            last_word = word;
+            if self.region.word64(word).load(Ordering::Relaxed) != 0 {
+                // Pairs with the Release in `release`.
+                let bits = self.region.word64(word).swap(0, Ordering::Acquire);
+                released.extend((0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| word * 8 + bit));
+            }
+        }
+        for start in released {
+            self.free(start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_do_not_overlap_and_come_back() {
+        let mut arenas = Arenas::new(1 << 20);
+        let first = arenas.allocate(1000).unwrap();
+        assert!(first.is_new);
+        let second = arenas.allocate(1000).unwrap();
+        assert!(!second.is_new && second.extent.offset >= first.extent.offset + 1000);
+        arenas.free(first.extent);
+        assert_eq!(arenas.allocate(900).unwrap().extent, first.extent);
+    }
+
+    #[test]
+    fn what_the_receiver_releases_is_used_again() {
+        let mut arenas = Arenas::new(1 << 20);
+        let first = arenas.allocate(5000).unwrap();
+        release(&first.region, first.extent.offset);
+        let second = arenas.allocate(5000).unwrap();
+        assert_eq!(first.extent, second.extent);
+        release(&first.region, 7 << 40);
+        release(&first.region, 60 * 1024);
+        assert_ne!(arenas.allocate(5000).unwrap().extent, second.extent);
+    }
+
+    #[test]
+    fn growth_stops_at_the_cap() {
+        let mut arenas = Arenas::new(1 << 20);
+        let mut held = Vec::new();
+        let refused = loop {
+            match arenas.allocate(100_000) {
+                Ok(extent) => held.push(extent),
+                Err(NoExtent::Cap { cap_bytes, .. }) => break cap_bytes,
+                Err(NoExtent::Region(error)) => panic!("{error}"),
+            }
+        };
+        assert_eq!(refused, 1 << 20);
+        assert!(held.len() >= 5, "{} messages fit", held.len());
+        for extent in held {
+            arenas.free(extent.extent);
+        }
+        assert!(arenas.allocate(900_000).is_ok(), "empty arenas make room");
+    }
+}

@@ -1,0 +1,454 @@
+//! One client's channel: a ring of calls that workers claim in order, and the slots in which call and
+//! reply lie. Made and owned by the client; every worker of the service maps it.
+//!
+//! The ring holds slot numbers, so a slow call keeps its slot and nothing else. Who wrote a word last is
+//! in the layout: client and workers each have their own 128-byte lines.
+//!
+//! Claiming is one compare-and-swap on `head`, which names the claimer; the claim is then noted at the
+//! slot. A worker that finds somebody else's name in `head` notes that claim first, so `head` always names
+//! the one claim that may not be noted yet, and a dead worker's claims can be found exactly.
+
+use std::{
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
+};
+
+use super::region::{Region, RegionError};
+
+/// A worker on a ring: its index on the board and a random incarnation, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Claimer(u32);
+
+impl Claimer {
+    pub(crate) fn new(index: u8, nonce: u64) -> Self {
+        Self(u32::from(index) << 24 | ((nonce as u32) & 0x00ff_ffff).max(1))
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcC1");
+const GEOMETRY: usize = 8;
+const HEAD: usize = 128;
+const ATTENDED: usize = 256;
+const SLEEPING: usize = 384;
+const RING: usize = 512;
+
+/// Bytes of one slot: half for the call, half for the reply.
+pub(crate) const SLOT_BYTES: usize = 512;
+const REPLY: usize = 256;
+const CALL_INLINE: usize = 64;
+const REPLY_INLINE: usize = REPLY + 32;
+/// Arguments up to this length lie in the slot itself.
+pub(crate) const CALL_INLINE_BYTES: usize = REPLY - CALL_INLINE;
+/// Replies up to this length lie in the slot itself.
+pub(crate) const REPLY_INLINE_BYTES: usize = SLOT_BYTES - REPLY_INLINE;
+/// Most slots of one channel.
+pub(crate) const MAX_SLOTS: usize = 4096;
+const MAX_BYTES: usize = slots_offset(MAX_SLOTS) + MAX_SLOTS * SLOT_BYTES;
+
+/// The ring is twice as long as there are slots: the entry before `head` is never overwritten while its
+/// claim may still have to be noted.
+const fn ring_len(slots: usize) -> usize {
+    slots * 2
+}
+
+const fn slots_offset(slots: usize) -> usize {
+    (RING + ring_len(slots) * 8).next_multiple_of(128)
+}
+
+/// Where a payload lies: in the slot (`arena == 0`) or in an arena of the sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) arena: u32,
+    pub(crate) len_bytes: u32,
+    pub(crate) offset: u64,
+}
+
+/// A call's header, as it lies in the slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CallHeader {
+    pub(crate) call_id: u64,
+    pub(crate) method: u64,
+    /// On CLOCK_MONOTONIC.
+    pub(crate) deadline_ns: u64,
+    pub(crate) place: Place,
+    pub(crate) door: u8,
+}
+
+/// A reply's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplyHeader {
+    pub(crate) status: u16,
+    pub(crate) place: Place,
+}
+
+/// A call that this worker has claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    pub(crate) slot: u16,
+    pub(crate) index: u32,
+}
+
+/// A mapped channel.
+pub(crate) struct Channel {
+    region: Region,
+    slots: usize,
+}
+
+impl Channel {
+    /// A new channel; `slots` is a power of two, at most [`MAX_SLOTS`].
+    pub(crate) fn create(slots: usize) -> Result<Self, RegionError> {
+        assert!(slots.is_power_of_two() && slots <= MAX_SLOTS);
+        let len = (slots_offset(slots) + slots * SLOT_BYTES).next_multiple_of(super::region::page_bytes());
+        let region = Region::create("shmrpc-channel", len)?;
+        region.word64(GEOMETRY).store(slots as u64, Ordering::Relaxed);
+        // Pairs with the Acquire load in `attach`.
+        region.word64(0).store(MAGIC, Ordering::Release);
+        Ok(Self { region, slots })
+    }
+
+    /// A client's channel.
+    pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
+        let region = Region::attach(fd, MAX_BYTES.next_multiple_of(65536))?;
+        // Pairs with the Release store in `create`.
+        if region.len_bytes() < RING || region.word64(0).load(Ordering::Acquire) != MAGIC {
+            return Err(RegionError::Refused("not a channel of this layout version".into()));
+        }
+        let slots = region.word64(GEOMETRY).load(Ordering::Relaxed);
+        let slots = usize::try_from(slots).unwrap_or(0);
+        let sane = slots.is_power_of_two()
+            && slots <= MAX_SLOTS
+            && region.holds(slots_offset(slots), slots * SLOT_BYTES);
+        if !sane {
+            return Err(RegionError::Refused(format!("a channel of {slots} slots")));
+        }
+        Ok(Self { region, slots })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.region.fd()
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    fn head(&self) -> &AtomicU64 {
+        self.region.word64(HEAD)
+    }
+
+    fn entry(&self, index: u32) -> &AtomicU64 {
+        self.region.word64(RING + (index as usize & (ring_len(self.slots) - 1)) * 8)
+    }
+
+    fn slot_offset(&self, slot: u16) -> usize {
+        slots_offset(self.slots) + (usize::from(slot) & (self.slots - 1)) * SLOT_BYTES
+    }
+
+    /// Who attends this ring, so that its client need not ring: 0 for nobody, else
+    /// `1 + worker index | cpu << 16 | thread << 32`.
+    pub(crate) fn attended(&self) -> &AtomicU64 {
+        self.region.word64(ATTENDED)
+    }
+
+    /// Set by the client before it sleeps, swapped to 0 by whoever wakes it.
+    pub(crate) fn sleeping(&self) -> &AtomicU32 {
+        self.region.word32(SLEEPING)
+    }
+
+    // The client's side.
+
+    /// Writes a call's header; the caller has put the payload where the header says.
+    pub(crate) fn write_call(&self, slot: u16, call: &CallHeader) {
+        let at = self.slot_offset(slot);
+        let word = |offset| self.region.word64(at + offset);
+        word(0).store(call.call_id, Ordering::Relaxed);
+        word(8).store(call.method, Ordering::Relaxed);
+        word(16).store(call.deadline_ns, Ordering::Relaxed);
+        word(24)
+            .store(u64::from(call.place.arena) << 32 | u64::from(call.place.len_bytes), Ordering::Relaxed);
+        word(32).store(call.place.offset, Ordering::Relaxed);
+        word(40).store(u64::from(call.door), Ordering::Relaxed);
+        word(48).store(0, Ordering::Relaxed);
+    }
+
+    /// Where a small argument lies.
+    pub(crate) fn call_inline(&self, slot: u16) -> usize {
+        self.slot_offset(slot) + CALL_INLINE
+    }
+
+    /// Appends a slot to the ring as call number `index`.
+    pub(crate) fn publish(&self, index: u32, slot: u16) {
+        let entry = u64::from(index.wrapping_add(1)) << 32 | u64::from(slot);
+        // Pairs with the Acquire load in `try_claim`: everything written to the slot is seen by its claimer.
+        self.entry(index).store(entry, Ordering::Release);
+    }
+
+    /// Marks a call as no longer wanted: a worker that claims it now answers without running it.
+    pub(crate) fn cancel(&self, slot: u16) {
+        self.region.word64(self.slot_offset(slot) + 48).store(1, Ordering::Relaxed);
+    }
+
+    /// The reply to call `index`, if it is there.
+    pub(crate) fn reply(&self, slot: u16, index: u32) -> Option<ReplyHeader> {
+        let at = self.slot_offset(slot) + REPLY;
+        // Pairs with the Release store in `publish_reply`.
+        let stamp = self.region.word64(at + 8).load(Ordering::Acquire);
+        if (stamp >> 32) as u32 != index.wrapping_add(1) {
+            return None;
+        }
+        let place = self.region.word64(at + 16).load(Ordering::Relaxed);
+        let place = Place {
+            arena: (place >> 32) as u32,
+            len_bytes: place as u32,
+            offset: self.region.word64(at + 24).load(Ordering::Relaxed),
+        };
+        Some(ReplyHeader { status: stamp as u16, place })
+    }
+
+    /// Where a small reply lies.
+    pub(crate) fn reply_inline(&self, slot: u16) -> usize {
+        self.slot_offset(slot) + REPLY_INLINE
+    }
+
+    /// Number of the next call that nobody has claimed.
+    pub(crate) fn next_unclaimed(&self) -> u32 {
+        self.head().load(Ordering::Acquire) as u32
+    }
+
+    /// Whether call `index` in `slot` was claimed by `worker`. Only asked when that worker is dead.
+    pub(crate) fn claimed_by(&self, slot: u16, index: u32, worker: Claimer) -> bool {
+        let head = self.head().load(Ordering::Acquire);
+        self.note_last_claim(head);
+        let claim = self.region.word64(self.slot_offset(slot) + REPLY).load(Ordering::Acquire);
+        claim >> 32 == u64::from(index.wrapping_add(1)) && claim as u32 == worker.0
+    }
+
+    /// Who claimed call `index` in `slot`, if anybody has.
+    pub(crate) fn claimer(&self, slot: u16, index: u32) -> Option<Claimer> {
+        let claim = self.region.word64(self.slot_offset(slot) + REPLY).load(Ordering::Acquire);
+        (claim >> 32 == u64::from(index.wrapping_add(1))).then_some(Claimer(claim as u32))
+    }
+
+    // The workers' side.
+
+    /// Whether the ring has a call that nobody has claimed.
+    pub(crate) fn has_work(&self) -> bool {
+        let next = self.next_unclaimed();
+        // Pairs with the Release store in `publish`.
+        (self.entry(next).load(Ordering::Acquire) >> 32) as u32 == next.wrapping_add(1)
+    }
+
+    /// Claims the next call, if there is one.
+    pub(crate) fn try_claim(&self, me: Claimer) -> Option<Claimed> {
+        let mut head = self.head().load(Ordering::Acquire);
+        loop {
+            let index = head as u32;
+            // Pairs with the Release store in `publish`.
+            let entry = self.entry(index).load(Ordering::Acquire);
+            if (entry >> 32) as u32 != index.wrapping_add(1) {
+                // Empty, or the head is old: others may have gone on since it was read.
+                let again = self.head().load(Ordering::Acquire);
+                if again == head {
+                    return None;
+                }
+                head = again;
+                continue;
+            }
+            if (head >> 32) as u32 != me.0 {
+                self.note_last_claim(head);
+            }
+            let claimed = u64::from(me.0) << 32 | u64::from(index.wrapping_add(1));
+            // AcqRel pairs with itself in other workers: who claims later sees the earlier claim's note.
+            match self.head().compare_exchange(head, claimed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    let slot = (entry as u16) & (self.slots - 1) as u16;
+                    self.note_claim(slot, index, me);
+                    return Some(Claimed { slot, index });
+                }
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn note_claim(&self, slot: u16, index: u32, who: Claimer) {
+        let claim = u64::from(index.wrapping_add(1)) << 32 | u64::from(who.0);
+        // Pairs with the Acquire loads in `claimed_by` and `claimer`.
+        self.region.word64(self.slot_offset(slot) + REPLY).store(claim, Ordering::Release);
+    }
+
+    /// Notes the claim that `head` names, for a claimer that may have stopped before it did so itself.
+    fn note_last_claim(&self, head: u64) {
+        let (who, index) = (Claimer((head >> 32) as u32), (head as u32).wrapping_sub(1));
+        if who.0 == 0 {
+            return;
+        }
+        // Pairs with the Release store in `publish`.
+        let entry = self.entry(index).load(Ordering::Acquire);
+        let stamp = index.wrapping_add(1);
+        if (entry >> 32) as u32 != stamp {
+            // The client has gone once round the ring since: the claim was noted long ago.
+            return;
+        }
+        let note = self.region.word64(self.slot_offset(entry as u16) + REPLY);
+        let noted = note.load(Ordering::Acquire);
+        // The slot's earlier uses have older stamps; an equal or newer one means there is nothing to do.
+        let older = (((noted >> 32) as u32).wrapping_sub(stamp) as i32) < 0;
+        if older {
+            let claim = u64::from(stamp) << 32 | u64::from(who.0);
+            let _ = note.compare_exchange(noted, claim, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads a claimed call's header, once. The place is not yet checked.
+    pub(crate) fn read_call(&self, slot: u16) -> CallHeader {
+        let at = self.slot_offset(slot);
+        let word = |offset| self.region.word64(at + offset).load(Ordering::Relaxed);
+        let place = word(24);
+        CallHeader {
+            call_id: word(0),
+            method: word(8),
+            deadline_ns: word(16),
+            place: Place { arena: (place >> 32) as u32, len_bytes: place as u32, offset: word(32) },
+            door: word(40) as u8,
+        }
+    }
+
+    /// Whether the client has given the call up.
+    pub(crate) fn is_cancelled(&self, slot: u16) -> bool {
+        self.region.word64(self.slot_offset(slot) + 48).load(Ordering::Relaxed) != 0
+    }
+
+    /// Publishes the reply; the caller has put the payload where the header says.
+    pub(crate) fn publish_reply(&self, claimed: Claimed, reply: ReplyHeader) {
+        let at = self.slot_offset(claimed.slot) + REPLY;
+        let place = u64::from(reply.place.arena) << 32 | u64::from(reply.place.len_bytes);
+        self.region.word64(at + 16).store(place, Ordering::Relaxed);
+        self.region.word64(at + 24).store(reply.place.offset, Ordering::Relaxed);
+        let stamp = u64::from(claimed.index.wrapping_add(1)) << 32 | u64::from(reply.status);
+        // Pairs with the Acquire load in `reply`.
+        self.region.word64(at + 8).store(stamp, Ordering::Release);
+    }
+
+    /// Stops attending; the caller looks at the ring once more afterwards.
+    pub(crate) fn unattend(&self, mine: u64) {
+        let _ = self.attended().compare_exchange(mine, 0, Ordering::SeqCst, Ordering::Relaxed);
+        // Pairs with `fence_after_publish`: either the client sees that nobody attends, or the look that
+        // follows sees its call.
+        fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(slots: usize) -> (Channel, Channel) {
+        let client = Channel::create(slots).unwrap();
+        let worker = Channel::attach(client.fd().try_clone_to_owned().unwrap()).unwrap();
+        (client, worker)
+    }
+
+    #[test]
+    fn a_call_goes_there_and_back() {
+        let (client, worker) = pair(4);
+        let me = Claimer::new(3, 77);
+        assert!(worker.try_claim(me).is_none());
+        let call = CallHeader {
+            call_id: 9,
+            method: 1,
+            deadline_ns: 5,
+            place: Place { arena: 2, len_bytes: 10, offset: 64 },
+            door: 1,
+        };
+        client.write_call(2, &call);
+        client.publish(0, 2);
+        assert!(worker.has_work());
+        let claimed = worker.try_claim(me).unwrap();
+        assert_eq!(claimed, Claimed { slot: 2, index: 0 });
+        assert_eq!(worker.read_call(2), call);
+        assert!(worker.try_claim(me).is_none());
+        assert!(client.reply(2, 0).is_none());
+        let reply = ReplyHeader { status: 4, place: Place { arena: 1, len_bytes: 3, offset: 8 } };
+        worker.publish_reply(claimed, reply);
+        assert_eq!(client.reply(2, 0), Some(reply));
+        assert_eq!(client.claimer(2, 0), Some(me));
+    }
+
+    #[test]
+    fn every_call_is_claimed_once_by_many() {
+        let (client, worker) = pair(64);
+        let worker = std::sync::Arc::new(worker);
+        let rounds = 200_u32;
+        let threads: Vec<_> = (1..=3)
+            .map(|n| {
+                let worker = std::sync::Arc::clone(&worker);
+                std::thread::spawn(move || {
+                    let me = Claimer::new(n, u64::from(n));
+                    let mut mine = Vec::new();
+                    while worker.next_unclaimed() < rounds * 64 {
+                        match worker.try_claim(me) {
+                            Some(claimed) => {
+                                worker.publish_reply(claimed, ReplyHeader::default());
+                                mine.push(claimed.index);
+                            }
+                            None => std::thread::yield_now(),
+                        }
+                    }
+                    mine
+                })
+            })
+            .collect();
+        for round in 0..rounds {
+            for slot in 0..64 {
+                client.publish(round * 64 + u32::from(slot), slot);
+            }
+            for slot in 0..64 {
+                while client.reply(slot, round * 64 + u32::from(slot)).is_none() {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        let mut all: Vec<u32> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..rounds * 64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_dead_workers_claim_is_found_though_it_was_never_noted() {
+        let (client, worker) = pair(4);
+        let (dead, other) = (Claimer::new(0, 5), Claimer::new(1, 6));
+        client.publish(0, 3);
+        client.publish(1, 1);
+        // The dead worker won the compare-and-swap and stopped at that very point.
+        let head = u64::from(dead.bits()) << 32 | 1;
+        worker.head().store(head, Ordering::Release);
+        assert!(client.claimed_by(3, 0, dead));
+        assert!(!client.claimed_by(1, 1, dead));
+        assert_eq!(worker.try_claim(other).unwrap().index, 1);
+        assert!(client.claimed_by(3, 0, dead), "the next claimer leaves the note as it is");
+    }
+
+    #[test]
+    fn numbers_wrap_around() {
+        let (client, worker) = pair(4);
+        let me = Claimer::new(0, 1);
+        let start = u32::MAX - 2;
+        worker.head().store(u64::from(start), Ordering::Relaxed);
+        for step in 0..8_u32 {
+            let index = start.wrapping_add(step);
+            client.publish(index, (step % 4) as u16);
+            let claimed = worker.try_claim(me).unwrap();
+            assert_eq!(claimed.index, index);
+            worker.publish_reply(claimed, ReplyHeader { status: 1, place: Place::default() });
+            assert!(client.reply(claimed.slot, index).is_some());
+        }
+    }
+}

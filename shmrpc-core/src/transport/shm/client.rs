@@ -1,0 +1,224 @@
+//! The client's end of shared memory: links to every worker of a service, rings of calls that any of them
+//! may claim, and the answers.
+//!
+//! `peers` keeps the links and hands over regions; `rings` publishes calls and takes answers; `call` is one
+//! call under way, `stream` one that streams items. All state of a connection is behind one mutex, which is held for as long as it takes to
+//! publish a call or to take an answer, never while waiting.
+
+mod call;
+mod peers;
+mod rings;
+mod stream;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use self::{call::ShmCall, peers::Peers, rings::Rings};
+use super::{
+    directory::{Entry, Role},
+    node::{Membership, Node, Party},
+};
+use crate::{
+    client::{ConnectOptions, Pending},
+    error::{ConnectError, RpcError},
+    method::{MethodId, ServiceDescription, Shape},
+    process::random_u64,
+    runtime_dir::RuntimeDir,
+    stream::ClientStream,
+    transport::{Outbound, Transport},
+};
+
+/// Largest message unless the options say otherwise.
+const DEFAULT_MAX_MESSAGE_BYTES: u64 = 1 << 30;
+
+/// A connection to one service through shared memory.
+pub(crate) struct ShmClient {
+    shared: Arc<Shared>,
+    _membership: Membership,
+}
+
+/// What callers, the watcher and the hub share.
+pub(super) struct Shared {
+    node: Arc<Node>,
+    service: String,
+    /// This connection, in directory and handshakes.
+    id: u64,
+    owner_pid: u32,
+    max_message_bytes: u64,
+    reconnect_timeout: Duration,
+    state: Mutex<State>,
+    /// Notified when a worker has been greeted, or has refused.
+    greeted: Condvar,
+    /// Moving average of recent waits for an answer, in nanoseconds.
+    mean_wait_ns: AtomicU64,
+}
+
+pub(super) struct State {
+    peers: Peers,
+    rings: Rings,
+    /// What the worker that greeted last offers.
+    description: Option<Arc<ServiceDescription>>,
+    /// What any living worker offers.
+    methods: HashMap<MethodId, Shape>,
+    refusal: Option<String>,
+    dialling: usize,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ShmClient {
+    /// Connects to a service by name: lists itself, dials every worker, and waits for the first greeting.
+    pub(crate) fn connect(
+        service: &str,
+        endpoint: &str,
+        options: &ConnectOptions,
+    ) -> Result<Self, ConnectError> {
+        let fail = |doing: &str| {
+            let (endpoint, doing) = (endpoint.to_owned(), doing.to_owned());
+            move |source| ConnectError::Io { endpoint, doing, source }
+        };
+        let path = options.runtime_dir.clone().unwrap_or_else(RuntimeDir::default_path);
+        let membership = Node::join(&path).map_err(fail("joining the runtime folder"))?;
+        let rings = Rings::new().map_err(|e| fail("making a ring")(std::io::Error::other(e)))?;
+        let shared = Arc::new(Shared {
+            id: random_u64(),
+            service: service.to_owned(),
+            owner_pid: std::process::id(),
+            max_message_bytes: options.max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
+            reconnect_timeout: options.reconnect_timeout,
+            state: Mutex::new(State {
+                peers: Peers::default(),
+                rings,
+                description: None,
+                methods: HashMap::new(),
+                refusal: None,
+                dialling: 0,
+            }),
+            greeted: Condvar::new(),
+            mean_wait_ns: AtomicU64::new(0),
+            node: Arc::clone(&membership),
+        });
+        let party: std::sync::Weak<dyn Party> = Arc::<Shared>::downgrade(&shared) as _;
+        shared.node.add_party(party);
+        shared.node.hub().add(Arc::<Shared>::downgrade(&shared) as _);
+        // From here on dropping the client takes the entry back.
+        let client = Self { shared, _membership: membership };
+        client.list_and_dial().map_err(fail("using the service directory"))?;
+        client.await_greeting(endpoint, options.timeout)?;
+        Ok(client)
+    }
+
+    /// Lists this connection first and looks for workers afterwards; a worker does the same the other way
+    /// round, so one of the two sees the other.
+    fn list_and_dial(&self) -> std::io::Result<()> {
+        let shared = &self.shared;
+        shared.node.publish(Entry {
+            role: Role::Client,
+            service: shared.service.clone(),
+            id: shared.id,
+            node: shared.node.id().to_owned(),
+            process: shared.node.process(),
+            board: 0,
+        })?;
+        let entries = shared.node.directory().entries()?;
+        let workers = entries.iter().filter(|e| e.role == Role::Worker && e.service == shared.service);
+        for worker in workers {
+            shared.lock().dialling += 1;
+            if worker.board == 0 || !shared.dial(&worker.node) {
+                // One that is still starting dials us; one that is dead does not answer.
+                shared.lock().dialling -= usize::from(worker.board != 0 || !worker.process.is_alive());
+            }
+        }
+        Ok(())
+    }
+
+    fn await_greeting(&self, endpoint: &str, timeout: Duration) -> Result<(), ConnectError> {
+        let until = Instant::now() + timeout;
+        let mut state = self.shared.lock();
+        loop {
+            if state.description.is_some() {
+                return Ok(());
+            }
+            if state.dialling == 0 {
+                return Err(match state.refusal.take() {
+                    Some(reason) => ConnectError::Refused { endpoint: endpoint.into(), reason },
+                    None => ConnectError::NotFound {
+                        service: self.shared.service.clone(),
+                        endpoint: endpoint.into(),
+                    },
+                });
+            }
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return Err(ConnectError::TimedOut { endpoint: endpoint.into(), after: timeout });
+            };
+            let waited = self.shared.greeted.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl ShmClient {
+    fn check_fork(&self) -> Result<(), RpcError> {
+        if self.shared.node.is_ours() {
+            return Ok(());
+        }
+        Err(RpcError::Forked { owner: self.shared.owner_pid, current: std::process::id() })
+    }
+}
+
+impl Transport for ShmClient {
+    fn service(&self) -> Arc<ServiceDescription> {
+        Arc::clone(self.shared.lock().description.as_ref().expect("set before connect returns"))
+    }
+
+    fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError> {
+        self.check_fork()?;
+        let shared = &self.shared;
+        let len_bytes = call.payload.len() as u64;
+        if len_bytes > shared.max_message_bytes.min(u64::from(u32::MAX)) {
+            let limit_bytes = shared.max_message_bytes;
+            return Err(RpcError::TooLarge { what: "arguments", len_bytes, limit_bytes });
+        }
+        Ok(Pending::new(ShmCall::begin(shared, &call)?))
+    }
+
+    fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {
+        self.check_fork()?;
+        self.start_stream(&call)
+    }
+}
+
+impl Drop for ShmClient {
+    fn drop(&mut self) {
+        if self.shared.node.is_ours() {
+            self.shared.node.withdraw(self.shared.id);
+            self.shared.leave();
+        }
+    }
+}
+
+impl Shared {
+    /// How long an answer has lately taken, and whether spinning for one therefore pays.
+    fn spin_budget(&self) -> Duration {
+        const BUDGET: Duration = Duration::from_micros(20);
+        let pays = self.mean_wait_ns.load(Ordering::Relaxed) < BUDGET.as_nanos() as u64;
+        if pays && crate::shm::doorbell::usable_cpus() > 1 { BUDGET } else { Duration::ZERO }
+    }
+
+    fn learn_wait(&self, waited: Duration) {
+        // Clamped, so that one long call does not keep the next hundred from spinning.
+        let sample = (waited.as_nanos() as u64).min(80_000);
+        let mean = self.mean_wait_ns.load(Ordering::Relaxed);
+        self.mean_wait_ns.store(mean - mean / 8 + sample / 8, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,268 @@
+//! The workers that a connection knows: greeting them, handing them rings and arenas, and what happens
+//! when one of them is gone.
+
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Shared, State, rings::Waiter};
+use crate::{
+    error::RpcError,
+    method::{MethodId, ServiceDescription, Shape},
+    shm::{
+        arena::MAX_ARENA_BYTES,
+        board::Board,
+        channel::Claimer,
+        counters::Counters,
+        doorbell::{Doorbell, monotonic_ns},
+        region::Region,
+    },
+    transport::session::Session,
+    transport::shm::{
+        link::{Arrival, Link},
+        message::{Caller, LAYOUT_VERSION, Message, Welcome},
+        node::Party,
+        streams,
+    },
+};
+
+/// All workers that have greeted us and still live.
+#[derive(Default)]
+pub(super) struct Peers {
+    workers: Vec<Arc<Worker>>,
+    /// Since when there has been none.
+    alone_since_ns: Option<u64>,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    pub(super) link: Arc<Link>,
+    pub(super) board: Arc<Board>,
+    pub(super) index: u8,
+    nonce: u64,
+    description: Arc<ServiceDescription>,
+    pub(super) claimer: Claimer,
+    pub(super) pid: u32,
+    pub(super) doorbell: Arc<Doorbell>,
+    pub(super) session: Arc<Session>,
+    arenas: Mutex<HashMap<u32, Arc<Region>>>,
+}
+
+impl Worker {
+    /// The shape of a method, if this worker offers it.
+    pub(super) fn shape_of(&self, id: MethodId) -> Option<Shape> {
+        self.description.methods.iter().find(|method| method.id == id).map(|method| method.shape)
+    }
+
+    /// A region in which this worker has put a reply; it was announced before the reply was published.
+    pub(super) fn arena(&self, id: u32) -> Option<Arc<Region>> {
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+}
+
+impl Peers {
+    pub(super) fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    pub(super) fn claimer(&self, who: Claimer) -> Option<&Arc<Worker>> {
+        self.workers.iter().find(|worker| worker.claimer == who)
+    }
+
+    /// What any of them offers.
+    fn methods(&self) -> HashMap<MethodId, Shape> {
+        let all = self.workers.iter().flat_map(|worker| &worker.description.methods);
+        all.map(|method| (method.id, method.shape)).collect()
+    }
+
+    pub(super) fn alone_since_ns(&self) -> Option<u64> {
+        self.alone_since_ns
+    }
+}
+
+impl Shared {
+    /// Dials a worker's node and introduces this connection.
+    pub(super) fn dial(self: &Arc<Self>, node: &str) -> bool {
+        let party = Arc::<Self>::downgrade(self) as std::sync::Weak<dyn Party>;
+        self.node.dial(node, party).is_ok_and(|link| self.say_hello(&link))
+    }
+
+    fn say_hello(&self, link: &Link) -> bool {
+        let hello = Message::Hello {
+            version: LAYOUT_VERSION,
+            caller: Caller::Client,
+            service: self.service.clone(),
+            id: self.id,
+            node: self.node.id().to_owned(),
+            process: self.node.process(),
+        };
+        link.send(&hello, &[self.node.doorbell().fd()])
+    }
+
+    /// A worker has answered: it gets every ring and arena, and finds what nobody has claimed yet.
+    fn greet(&self, link: &Arc<Link>, welcome: Welcome, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let [board, doorbell, counters] =
+            <[OwnedFd; 3]>::try_from(fds).map_err(|_| "not three descriptors")?;
+        let text = |error: crate::shm::region::RegionError| error.to_string();
+        let board = Board::attach(board).map_err(text)?;
+        let doorbell = Arc::new(Doorbell::attach(doorbell).map_err(text)?);
+        drop(Counters::attach(counters).map_err(text)?);
+        let mut state = self.lock();
+        let state = &mut *state;
+        if state.peers.workers.iter().any(|known| known.nonce == welcome.nonce) {
+            // Both sides dialled at once; one link is enough.
+            link.close();
+            return Ok(());
+        }
+        let board = match state.peers.workers.iter().find(|known| known.board.id() == board.id()) {
+            Some(known) => Arc::clone(&known.board),
+            None => Arc::new(board),
+        };
+        let worker = Arc::new(Worker {
+            link: Arc::clone(link),
+            board,
+            index: welcome.index,
+            nonce: welcome.nonce,
+            description: Arc::new(welcome.description),
+            claimer: Claimer::from_bits(welcome.claimer),
+            pid: welcome.process.pid,
+            doorbell,
+            session: streams::session(link),
+            arenas: Mutex::default(),
+        });
+        state.rings.hand_to(&worker)?;
+        state.description = Some(Arc::clone(&worker.description));
+        state.peers.workers.push(worker);
+        state.peers.alone_since_ns = None;
+        state.methods = state.peers.methods();
+        state.rings.aim(&state.peers);
+        state.dialling = state.dialling.saturating_sub(1);
+        self.greeted.notify_all();
+        Ok(())
+    }
+
+    fn refused(&self, reason: String) {
+        // The end of the link, which follows, wakes whoever waits for a greeting.
+        self.lock().refusal = Some(reason);
+    }
+
+    /// A worker is gone. What it had claimed and not answered has died with it, unless it may be run
+    /// again; what it had not claimed is there for the others.
+    fn bury(&self, dead: &Arc<Worker>, state: &mut State) {
+        state.peers.workers.retain(|worker| worker.nonce != dead.nonce);
+        dead.board.leave_worker(dead.index, dead.nonce);
+        state.methods = state.peers.methods();
+        if state.peers.workers.is_empty() {
+            state.peers.alone_since_ns = Some(monotonic_ns());
+        }
+        let lost = |method: u64| RpcError::WorkerDied {
+            service: self.service.clone(),
+            method: method_name(state.description.as_deref(), method),
+            worker: format!("pid {}", dead.pid),
+        };
+        state.rings.recover(dead, lost);
+        // The leader, if it sleeps, has a new time to keep: how long to wait for another worker.
+        self.node.hub().wake_by(0);
+        state.rings.aim(&state.peers);
+        state.rings.rescue(&state.peers);
+    }
+
+    /// Tells every worker that this connection is over.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        state.rings.leave();
+        let workers: Vec<_> = state.peers.workers.drain(..).collect();
+        drop(state);
+        for worker in workers {
+            worker.session.end("the connection was dropped", |_| RpcError::Cancelled);
+            worker.link.close();
+        }
+    }
+}
+
+pub(super) fn method_name(description: Option<&ServiceDescription>, id: u64) -> String {
+    let method = description.and_then(|d| d.methods.iter().find(|m| m.id.0 == id));
+    method.map_or_else(|| format!("method {id:016x}"), |m| m.name.clone())
+}
+
+impl Party for Shared {
+    fn wants(&self, first: &Message) -> bool {
+        matches!(first, Message::Invite { id, .. } if *id == self.id)
+    }
+
+    fn arrived(&self, link: &Arc<Link>, arrival: Arrival) {
+        let (message, mut fds) = match arrival {
+            Arrival::Message(message, fds) => (message, fds),
+            Arrival::Frame(bytes) => {
+                let state = self.lock();
+                let worker = state.peers.workers.iter().find(|w| w.link.token() == link.token()).cloned();
+                drop(state);
+                if let Some(worker) = worker {
+                    streams::on_frame(link, &worker.session, bytes);
+                }
+                return;
+            }
+        };
+        match message {
+            Message::Invite { version, worker, .. } => {
+                let known = self.lock().peers.workers.iter().any(|known| known.nonce == worker);
+                if known || version != LAYOUT_VERSION || !self.say_hello(link) {
+                    link.close();
+                }
+            }
+            Message::Welcome(welcome) if welcome.version == LAYOUT_VERSION => {
+                if let Err(reason) = self.greet(link, *welcome, fds) {
+                    self.refused(reason);
+                    link.close();
+                }
+            }
+            Message::Welcome(welcome) => {
+                self.refused(format!("layout version {}, ours is {LAYOUT_VERSION}", welcome.version));
+                link.close();
+            }
+            Message::Refuse { reason } => self.refused(reason),
+            Message::Arena { id } if fds.len() == 1 => {
+                let region = Region::attach(fds.remove(0), MAX_ARENA_BYTES);
+                let state = self.lock();
+                let worker = state.peers.workers.iter().find(|w| w.link.token() == link.token());
+                if let (Ok(region), Some(worker)) = (region, worker) {
+                    let mut arenas = worker.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+                    arenas.insert(id, Arc::new(region));
+                }
+            }
+            Message::DropArena { id } => {
+                let state = self.lock();
+                if let Some(worker) = state.peers.workers.iter().find(|w| w.link.token() == link.token()) {
+                    worker.arenas.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn closed(&self, link: &Arc<Link>) {
+        let mut state = self.lock();
+        let dead = state.peers.workers.iter().find(|worker| worker.link.token() == link.token()).cloned();
+        let gone = dead.clone();
+        match dead {
+            Some(dead) => self.bury(&dead, &mut state),
+            None => {
+                state.dialling = state.dialling.saturating_sub(1);
+                self.greeted.notify_all();
+            }
+        }
+        let due = state.rings.take_due();
+        drop(state);
+        if let Some(dead) = gone {
+            let worker = format!("pid {}", dead.pid);
+            dead.session.end("the worker is gone", |label| RpcError::WorkerDied {
+                service: label.service.clone(),
+                method: label.method.clone(),
+                worker: worker.clone(),
+            });
+        }
+        due.into_iter().for_each(Waiter::wake);
+    }
+}

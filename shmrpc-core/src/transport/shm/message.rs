@@ -1,0 +1,65 @@
+//! What the two ends of a link say to each other: who they are, which regions and doorbells they hand
+//! over, and stream frames. Setting up is rare, so messages are JSON; calls never come this way.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{method::ServiceDescription, process::ProcessStamp};
+
+/// Layout version of everything in shared memory and of these messages; both sides must agree.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+
+/// Why somebody dials a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Caller {
+    /// To make calls.
+    Client,
+    /// To look at its counters.
+    Spectator,
+    /// To supervise it.
+    Supervisor,
+    /// A new worker of the same service, to share its board.
+    Colleague,
+}
+
+/// One message; the number of descriptors that come with each is said there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Message {
+    /// First message of whoever wants a worker. One descriptor: the caller's doorbell.
+    Hello { version: u32, caller: Caller, service: String, id: u64, node: String, process: ProcessStamp },
+    /// The worker's answer. Three descriptors: board, doorbell, counters.
+    Welcome(Box<Welcome>),
+    /// The worker's refusal.
+    Refuse { reason: String },
+    /// First message of a worker that dials somebody who was there before: "greet me".
+    Invite { version: u32, service: String, id: u64, worker: u64 },
+    /// A client's channel, under its number on the board. One descriptor.
+    Attach { channel: u64, number: u16 },
+    /// The channel is no longer used.
+    Detach { channel: u64 },
+    /// A new arena of the sender. One descriptor.
+    Arena { id: u32 },
+    /// An arena that the sender no longer uses.
+    DropArena { id: u32 },
+    /// Supervisor only, both ways: hand over, or ask for, the read ends of the worker's output. Two
+    /// descriptors from the worker.
+    Output,
+    /// The sender finishes what it has and goes.
+    Goodbye,
+    /// The caller no longer wants the call with that ring number.
+    Cancel { channel: u64, index: u32 },
+}
+
+/// A worker introduces itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) version: u32,
+    pub(crate) board: u64,
+    pub(crate) index: u8,
+    pub(crate) nonce: u64,
+    pub(crate) claimer: u32,
+    pub(crate) node: String,
+    pub(crate) process: ProcessStamp,
+    pub(crate) description: ServiceDescription,
+}

@@ -1,0 +1,240 @@
+//! The worker's end of shared memory: a board shared with its colleagues, a seat at every client's ring,
+//! and threads that claim calls and run them.
+//!
+//! `join` finds the board, `clients` keeps the links, `pool` is what the threads do, `reply` puts answers
+//! where the client reads them, `streams` runs calls that stream items.
+
+mod clients;
+mod join;
+mod pool;
+mod reply;
+mod streams;
+
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use self::clients::{Client, Seat};
+use super::{
+    directory::{Entry, Role},
+    message::{Message, Welcome},
+    node::{Membership, Node, Party},
+};
+use crate::{
+    error::ServeError,
+    method::ServiceDescription,
+    server::Service,
+    shm::{board::Board, channel::Claimer, counters::Counters},
+};
+
+/// How a worker is to run.
+pub(crate) struct WorkerOptions {
+    pub(crate) runtime_dir: PathBuf,
+    /// The service's name with its prefix, and its port.
+    pub(crate) service: String,
+    pub(crate) port: u16,
+    /// Threads that run `fn` handlers.
+    pub(crate) threads: usize,
+    /// Read ends of our output, for a supervisor that asks.
+    pub(crate) output: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// A worker that serves until it is drained or dropped.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    membership: Mutex<Option<Membership>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the watcher, the pool and replies share.
+struct Shared {
+    me: Weak<Shared>,
+    node: Arc<Node>,
+    service: Arc<dyn Service>,
+    description: ServiceDescription,
+    methods: HashMap<u64, usize>,
+    board: Arc<Board>,
+    index: u8,
+    nonce: u64,
+    claimer: Claimer,
+    counters: Counters,
+    clients: Mutex<Vec<Arc<Client>>>,
+    seats: RwLock<Arc<HashMap<u16, Arc<Seat>>>>,
+    /// Changes with `seats`, so that threads notice without a lock.
+    seats_version: AtomicU64,
+    draining: AtomicBool,
+    /// Calls that have been claimed and not answered.
+    running: AtomicUsize,
+    supervisor_seen: Mutex<Instant>,
+    output: Option<(OwnedFd, OwnedFd)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// Starts serving: joins the runtime folder, finds or makes the board, starts the threads, becomes
+    /// visible, and dials every client and observer that was there before.
+    pub(crate) fn start(service: Arc<dyn Service>, options: WorkerOptions) -> Result<Self, ServeError> {
+        let fail = |doing: &'static str| move |source| ServeError::Io { doing: doing.into(), source };
+        let other = |doing: &'static str| {
+            move |source: crate::shm::region::RegionError| {
+                ServeError::io(doing, std::io::Error::other(source))
+            }
+        };
+        let membership = Node::join(&options.runtime_dir).map_err(fail("joining the runtime folder"))?;
+        let mut description = ServiceDescription::from(service.info());
+        description.name.clone_from(&options.service);
+        description.port = options.port;
+        let seat = join::take_place(&membership, &description)?;
+        let counters = Counters::create(description.methods.len()).map_err(other("making counters"))?;
+        let methods = description.methods.iter().enumerate().map(|(n, m)| (m.id.0, n)).collect();
+        let shared = Arc::new_cyclic(|me| Shared {
+            me: Weak::clone(me),
+            node: Arc::clone(&membership),
+            service,
+            methods,
+            board: seat.board,
+            index: seat.index,
+            nonce: seat.nonce,
+            claimer: Claimer::new(seat.index, seat.nonce),
+            counters,
+            clients: Mutex::default(),
+            seats: RwLock::default(),
+            seats_version: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            supervisor_seen: Mutex::new(Instant::now()),
+            output: options.output,
+            description,
+        });
+        let party: Weak<dyn Party> = Arc::<Shared>::downgrade(&shared) as _;
+        shared.node.add_party(party);
+        let threads = (0..options.threads.max(1))
+            .map(|number| {
+                let shared = Arc::clone(&shared);
+                let name = format!("shmrpc-pool-{number}");
+                std::thread::Builder::new().name(name).spawn(move || pool::run(&shared, number as u32))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(fail("starting threads"))?;
+        let worker = Self { shared, membership: Mutex::new(Some(membership)), threads: Mutex::new(threads) };
+        worker.shared.become_visible().map_err(fail("using the service directory"))?;
+        Ok(worker)
+    }
+
+    /// How long no supervisor has been linked; zero while one is.
+    pub(crate) fn without_supervisor_for(&self) -> Duration {
+        if lock(&self.shared.clients).iter().any(|client| client.is_supervisor()) {
+            *lock(&self.shared.supervisor_seen) = Instant::now();
+        }
+        lock(&self.shared.supervisor_seen).elapsed()
+    }
+
+    /// Takes no more calls, finishes those that run, and leaves; after `at_most` it leaves anyway. Calls
+    /// that nobody has claimed are left to the other workers. Says how many calls were cut off.
+    pub(crate) fn drain(&self, at_most: Duration) -> usize {
+        let shared = &self.shared;
+        if shared.draining.swap(true, Ordering::SeqCst) {
+            return 0;
+        }
+        shared.node.withdraw(shared.nonce);
+        for _ in lock(&self.threads).iter() {
+            shared.node_doorbell_post();
+        }
+        let until = Instant::now() + at_most;
+        while shared.running.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let cut_off = shared.running.load(Ordering::Acquire);
+        shared.leave();
+        if cut_off == 0 {
+            for thread in lock(&self.threads).drain(..) {
+                let _ = thread.join();
+            }
+        }
+        lock(&self.membership).take();
+        cut_off
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.shared.node.is_ours() {
+            self.drain(Duration::ZERO);
+        }
+    }
+}
+
+impl Shared {
+    fn node_doorbell_post(&self) {
+        self.node.doorbell().post();
+    }
+
+    /// Lists this worker as ready; whoever was listed before is dialled, whoever comes later dials us.
+    fn become_visible(self: &Arc<Self>) -> std::io::Result<()> {
+        self.node.publish(Entry {
+            role: Role::Worker,
+            service: self.description.name.clone(),
+            id: self.nonce,
+            node: self.node.id().to_owned(),
+            process: self.node.process(),
+            board: self.board.id(),
+        })?;
+        for entry in self.node.directory().entries()? {
+            let ours = entry.role == Role::Observer
+                || (entry.role == Role::Client && entry.service == self.description.name);
+            if ours {
+                self.invite(&entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn invite(self: &Arc<Self>, entry: &Entry) {
+        let party: Weak<dyn Party> = Arc::<Self>::downgrade(self) as _;
+        if let Ok(link) = self.node.dial(&entry.node, party) {
+            link.send(
+                &Message::Invite {
+                    version: super::message::LAYOUT_VERSION,
+                    service: self.description.name.clone(),
+                    id: entry.id,
+                    worker: self.nonce,
+                },
+                &[],
+            );
+        }
+    }
+
+    fn welcome(&self) -> Message {
+        Message::Welcome(Box::new(Welcome {
+            version: super::message::LAYOUT_VERSION,
+            board: self.board.id(),
+            index: self.index,
+            nonce: self.nonce,
+            claimer: self.claimer.bits(),
+            node: self.node.id().to_owned(),
+            process: self.node.process(),
+            description: self.description.clone(),
+        }))
+    }
+
+    /// Gives up the place on the board and ends every link: clients then know that this worker will
+    /// answer nothing more.
+    fn leave(&self) {
+        self.board.leave_worker(self.index, self.nonce);
+        for client in lock(&self.clients).drain(..) {
+            client.link.send(&Message::Goodbye, &[]);
+            client.link.close();
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Who is linked to this worker, and the seats at its clients' rings: handshakes, regions handed over,
+//! and what is let go when a client is gone.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Instant,
+};
+
+use super::{Shared, lock};
+use crate::{
+    error::RpcError,
+    shm::{
+        arena::{Arenas, MAX_ARENA_BYTES},
+        channel::Channel,
+        doorbell::Doorbell,
+        region::{Region, RegionError},
+    },
+    transport::session::Session,
+    transport::shm::{
+        link::{Arrival, Link},
+        message::{Caller, LAYOUT_VERSION, Message},
+        node::Party,
+        streams,
+    },
+};
+
+/// Memory for replies to one client.
+const ARENA_CAP_BYTES: usize = 4 << 30;
+
+/// A process that is linked to us.
+pub(super) struct Client {
+    pub(super) link: Arc<Link>,
+    caller: Caller,
+    pub(super) doorbell: Doorbell,
+    /// Its streaming calls.
+    pub(super) session: Arc<Session>,
+    /// The client's arenas, in which its arguments lie.
+    arguments: Mutex<HashMap<u32, Arc<Region>>>,
+    /// Our arenas, in which its replies lie.
+    pub(super) replies: Mutex<Arenas>,
+}
+
+impl Client {
+    pub(super) fn is_supervisor(&self) -> bool {
+        self.caller == Caller::Supervisor
+    }
+
+    /// One of the client's arenas; it was announced before any call that lies in it was published.
+    pub(super) fn argument_arena(&self, id: u32) -> Option<Arc<Region>> {
+        lock(&self.arguments).get(&id).cloned()
+    }
+}
+
+/// A ring that we serve.
+pub(super) struct Seat {
+    pub(super) channel: Channel,
+    pub(super) nonce: u64,
+    pub(super) number: u16,
+    pub(super) client: Arc<Client>,
+}
+
+impl Shared {
+    pub(super) fn seats(&self) -> Arc<HashMap<u16, Arc<Seat>>> {
+        Arc::clone(&self.seats.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change_seats(&self, change: impl FnOnce(&mut HashMap<u16, Arc<Seat>>)) {
+        let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = HashMap::clone(&seats);
+        change(&mut changed);
+        *seats = Arc::new(changed);
+        drop(seats);
+        // Pairs with the Acquire load in the pool.
+        self.seats_version.fetch_add(1, Ordering::Release);
+    }
+
+    fn client(&self, link: &Link) -> Option<Arc<Client>> {
+        lock(&self.clients).iter().find(|client| client.link.token() == link.token()).cloned()
+    }
+
+    fn greet(&self, link: &Arc<Link>, caller: Caller, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+        if fds.len() != 1 {
+            return Err("a greeting needs one doorbell".into());
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err("this worker is leaving".into());
+        }
+        let doorbell = Doorbell::attach(fds.remove(0)).map_err(|e| e.to_string())?;
+        let client = Arc::new(Client {
+            link: Arc::clone(link),
+            caller,
+            doorbell,
+            session: streams::session(link),
+            arguments: Mutex::default(),
+            replies: Mutex::new(Arenas::new(ARENA_CAP_BYTES)),
+        });
+        lock(&self.clients).push(client);
+        link.send(&self.welcome(), &[self.board.fd(), self.node.doorbell().fd(), self.counters.fd()]);
+        Ok(())
+    }
+
+    fn attach(&self, link: &Link, nonce: u64, number: u16, fd: OwnedFd) -> Result<(), RegionError> {
+        let Some(client) = self.client(link) else { return Ok(()) };
+        let known = self.seats().get(&number).is_some_and(|seat| seat.nonce == nonce);
+        if known || !self.board.owns_channel(number, nonce) {
+            return Ok(());
+        }
+        let seat = Arc::new(Seat { channel: Channel::attach(fd)?, nonce, number, client });
+        self.change_seats(|seats| {
+            seats.insert(number, Arc::clone(&seat));
+        });
+        if seat.channel.has_work() {
+            self.board.set_ready(number);
+        }
+        // A thread may have seen the ready bit before it had the seat: let one look again.
+        if self.board.retract_sleep(self.index) {
+            self.node.doorbell().post();
+        }
+        Ok(())
+    }
+
+    fn arena(&self, link: &Link, id: u32, fd: OwnedFd) -> Result<(), RegionError> {
+        if let Some(client) = self.client(link) {
+            let region = Arc::new(Region::attach(fd, MAX_ARENA_BYTES)?);
+            lock(&client.arguments).insert(id, region);
+        }
+        Ok(())
+    }
+
+    fn hand_over_output(&self, link: &Link) {
+        let supervisor = self.client(link).is_some_and(|client| client.is_supervisor());
+        if let (true, Some((stdout, stderr))) = (supervisor, &self.output) {
+            link.send(&Message::Output, &[stdout.as_fd(), stderr.as_fd()]);
+        }
+    }
+}
+
+impl Party for Shared {
+    fn wants(&self, first: &Message) -> bool {
+        matches!(first, Message::Hello { service, .. }
+            if *service == self.description.name || service.is_empty())
+    }
+
+    fn arrived(&self, link: &Arc<Link>, arrival: Arrival) {
+        let (message, mut fds) = match arrival {
+            Arrival::Message(message, fds) => (message, fds),
+            Arrival::Frame(bytes) => {
+                if let (Some(client), Some(shared)) = (self.client(link), self.me.upgrade()) {
+                    shared.stream_frame(&client, bytes);
+                }
+                return;
+            }
+        };
+        let outcome = match message {
+            Message::Hello { version, .. } if version != LAYOUT_VERSION => {
+                Err(format!("layout version {version}, ours is {LAYOUT_VERSION}"))
+            }
+            Message::Hello { caller, .. } => self.greet(link, caller, fds),
+            Message::Attach { channel, number } if fds.len() == 1 => {
+                self.attach(link, channel, number, fds.remove(0)).map_err(|e| e.to_string())
+            }
+            Message::Detach { channel } => {
+                self.change_seats(|seats| seats.retain(|_, seat| seat.nonce != channel));
+                Ok(())
+            }
+            Message::Arena { id } if fds.len() == 1 => {
+                self.arena(link, id, fds.remove(0)).map_err(|e| e.to_string())
+            }
+            Message::DropArena { id } => {
+                if let Some(client) = self.client(link) {
+                    lock(&client.arguments).remove(&id);
+                }
+                Ok(())
+            }
+            Message::Output => {
+                self.hand_over_output(link);
+                Ok(())
+            }
+            Message::Refuse { .. } => {
+                link.close();
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(reason) = outcome {
+            link.send(&Message::Refuse { reason }, &[]);
+            link.close();
+        }
+    }
+
+    fn closed(&self, link: &Arc<Link>) {
+        let gone = self.client(link);
+        lock(&self.clients).retain(|client| client.link.token() != link.token());
+        let Some(gone) = gone else { return };
+        gone.session.end("the client is gone", |_| RpcError::Cancelled);
+        if gone.is_supervisor() {
+            *lock(&self.supervisor_seen) = Instant::now();
+        }
+        let seats = self.seats();
+        let lost: Vec<_> = seats.values().filter(|seat| Arc::ptr_eq(&seat.client, &gone)).collect();
+        if !lost.is_empty() {
+            self.change_seats(|left| left.retain(|_, seat| !Arc::ptr_eq(&seat.client, &gone)));
+            // The client may have died without giving its numbers back.
+            for seat in lost {
+                self.board.leave_channel(seat.number, seat.nonce);
+            }
+        }
+        // Whatever a killed client left in the folder goes with it.
+        let _ = self.node.directory().sweep();
+    }
+}

@@ -1,0 +1,272 @@
+//! What a pool thread does: look for a call, run it, answer it; and when there is none, watch the ring
+//! that it served last for as long as that has lately paid, then sleep on the process's doorbell.
+//!
+//! The protocol between publishing, attending, readiness and sleep is in docs/memory-model.md; each fence
+//! names its partner.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    Shared,
+    clients::Seat,
+    reply::{Answering, Reply},
+};
+use crate::{
+    client::Door,
+    error::Status,
+    server::{CallContext, IncomingCall, Responder, contained},
+    shm::{
+        channel::{CALL_INLINE_BYTES, CallHeader, Claimed},
+        doorbell::{current_cpu, monotonic_ns, usable_cpus},
+    },
+};
+
+/// A sleeper looks by itself so often: a wake-up that died with its sender costs at most this.
+const SLEEP_SLICE: Duration = Duration::from_millis(500);
+/// How long a thread watches its ring when calls have lately come sooner than that.
+const SPIN_BUDGET: Duration = Duration::from_micros(20);
+/// Empty looks between two looks at the clock.
+const LOOKS: u32 = 64;
+
+/// Serves until the worker drains.
+pub(super) fn run(shared: &Arc<Shared>, thread: u32) {
+    let mut pool_thread = PoolThread {
+        shared,
+        mark: (u64::from(shared.index) + 1) | (u64::from(current_cpu()) << 16) | (u64::from(thread) << 32),
+        seats: shared.seats(),
+        seats_version: 0,
+        attended: None,
+        next_number: 0,
+        mean_gap_ns: 0,
+        argument: Vec::new(),
+    };
+    while !shared.draining.load(Ordering::Acquire) {
+        pool_thread.refresh();
+        if !pool_thread.serve_one() {
+            pool_thread.idle();
+        }
+    }
+    pool_thread.unattend();
+}
+
+struct PoolThread<'a> {
+    shared: &'a Arc<Shared>,
+    /// What is written into the ring that this thread attends.
+    mark: u64,
+    seats: Arc<HashMap<u16, Arc<Seat>>>,
+    seats_version: u64,
+    attended: Option<Arc<Seat>>,
+    next_number: u16,
+    /// Moving average of the time between two calls, sleeping included.
+    mean_gap_ns: u64,
+    /// The private copy of a call's argument; kept for its memory.
+    argument: Vec<u8>,
+}
+
+impl PoolThread<'_> {
+    /// Takes notice of clients that have come or gone.
+    fn refresh(&mut self) {
+        // Pairs with the Release addition in `change_seats`.
+        let version = self.shared.seats_version.load(Ordering::Acquire);
+        if version != self.seats_version {
+            self.seats_version = version;
+            self.seats = self.shared.seats();
+            if let Some(seat) = &self.attended
+                && !self.seats.get(&seat.number).is_some_and(|kept| Arc::ptr_eq(kept, seat))
+            {
+                self.unattend();
+            }
+        }
+    }
+
+    /// Claims and runs one call, if there is one.
+    fn serve_one(&mut self) -> bool {
+        if let Some(seat) = &self.attended
+            && let Some(claimed) = seat.channel.try_claim(self.shared.claimer)
+        {
+            let seat = Arc::clone(seat);
+            self.serve(&seat, claimed);
+            // Others may wait longer than the one that we watch.
+            self.next_number = seat.number.wrapping_add(1);
+            if let Some(other) = self.next_ready().filter(|other| other.number != seat.number) {
+                self.try_seat(&other);
+            }
+            return true;
+        }
+        match self.next_ready() {
+            Some(seat) => self.try_seat(&seat),
+            None => false,
+        }
+    }
+
+    fn next_ready(&self) -> Option<Arc<Seat>> {
+        let board = &self.shared.board;
+        let ours =
+            |number| self.seats.get(&number).is_some_and(|seat| board.owns_channel(number, seat.nonce));
+        board.next_ready(self.next_number, ours).and_then(|number| self.seats.get(&number).cloned())
+    }
+
+    /// Claims from a ring that is said to be ready; withdraws its bit if it is empty.
+    fn try_seat(&mut self, seat: &Arc<Seat>) -> bool {
+        if let Some(claimed) = seat.channel.try_claim(self.shared.claimer) {
+            self.next_number = seat.number.wrapping_add(1);
+            self.attend(seat);
+            self.serve(seat, claimed);
+            return true;
+        }
+        self.shared.board.clear_ready(seat.number);
+        // Pairs with `fence_after_publish`: a call published before the bit was withdrawn is seen now.
+        fence(Ordering::SeqCst);
+        if seat.channel.has_work() {
+            self.shared.board.set_ready(seat.number);
+        }
+        false
+    }
+
+    fn attend(&mut self, seat: &Arc<Seat>) {
+        if self.attended.as_ref().is_some_and(|now| Arc::ptr_eq(now, seat)) {
+            return;
+        }
+        self.unattend();
+        seat.channel.attended().store(self.mark, Ordering::Release);
+        self.attended = Some(Arc::clone(seat));
+    }
+
+    /// Watches no ring any more. What was published in the last moment is put on the board.
+    fn unattend(&mut self) {
+        if let Some(seat) = self.attended.take() {
+            seat.channel.unattend(self.mark);
+            if seat.channel.has_work() {
+                self.shared.board.set_ready(seat.number);
+            }
+        }
+    }
+
+    fn serve(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
+        self.shared.running.fetch_add(1, Ordering::AcqRel);
+        let call = seat.channel.read_call(claimed.slot);
+        let answering = Answering::new(self.shared, seat, claimed, &call);
+        let now_ns = monotonic_ns();
+        if seat.channel.is_cancelled(claimed.slot) {
+            return answering.refuse(Status::Cancelled, "cancelled before it was run");
+        }
+        if call.deadline_ns <= now_ns {
+            return answering.refuse(Status::DeadlineExceeded, "the deadline passed before it was run");
+        }
+        let Some(&method) = self.shared.methods.get(&call.method) else {
+            let text = format!("{} has no method {:016x}", self.shared.description.name, call.method);
+            return answering.refuse(Status::NoSuchMethod, &text);
+        };
+        if let Err(text) = self.fetch_argument(seat, claimed, &call) {
+            return answering.refuse(Status::Protocol, &text);
+        }
+        let deadline = Instant::now() + Duration::from_nanos(call.deadline_ns - now_ns);
+        let context = CallContext::new(call.call_id, Some(deadline));
+        let door = if call.door == 0 { Door::Native } else { Door::Json };
+        let responder = Responder::new(Reply::new(answering, method, self.argument.len() as u64));
+        let argument = std::mem::take(&mut self.argument);
+        let incoming = IncomingCall::new(Cow::Borrowed(&argument), door, context, responder);
+        contained(&self.shared.service, method, incoming);
+        self.argument = argument;
+        self.argument.clear();
+        // One huge argument must not keep its memory for ever.
+        if self.argument.capacity() > 1 << 20 {
+            self.argument = Vec::new();
+        }
+    }
+
+    /// Copies the argument out of the client's memory, where the client can change it at any time.
+    fn fetch_argument(&mut self, seat: &Seat, claimed: Claimed, call: &CallHeader) -> Result<(), String> {
+        self.argument.clear();
+        let (place, len) = (call.place, call.place.len_bytes as usize);
+        if place.arena == 0 {
+            if len > CALL_INLINE_BYTES {
+                return Err(format!("inline arguments of {len} bytes"));
+            }
+            let at = seat.channel.call_inline(claimed.slot);
+            seat.channel.region().copy_out(at, len, &mut self.argument);
+            return Ok(());
+        }
+        let region = self.argument_arena(seat, place.arena).ok_or("arguments in an arena never announced")?;
+        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        if !region.holds(offset, len) {
+            return Err(format!("arguments of {len} bytes outside their arena"));
+        }
+        region.copy_out(offset, len, &mut self.argument);
+        Ok(())
+    }
+
+    /// The arena was announced before the call was published, so at worst the message waits in the
+    /// client's queue or in our socket.
+    fn argument_arena(&self, seat: &Seat, id: u32) -> Option<Arc<crate::shm::region::Region>> {
+        use crate::transport::shm::node::Party;
+        for attempt in 0..200 {
+            if let Some(region) = seat.client.argument_arena(id) {
+                return Some(region);
+            }
+            let link = &seat.client.link;
+            if link.is_closed() {
+                return None;
+            }
+            link.pump(|arrival| self.shared.arrived(link, arrival));
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        seat.client.argument_arena(id)
+    }
+
+    /// Nothing to do: watch for a while if that has lately paid, then sleep.
+    fn idle(&mut self) {
+        let since = Instant::now();
+        let spins = usable_cpus() > 1 && self.mean_gap_ns < SPIN_BUDGET.as_nanos() as u64;
+        if spins && self.watch(since) {
+            return self.learn(since.elapsed());
+        }
+        self.unattend();
+        self.shared.board.announce_sleep(self.shared.index);
+        if self.next_ready().is_some() || self.shared.draining.load(Ordering::Acquire) {
+            // Somebody may have woken us in the meantime; its post is then on its way, and taken.
+            if !self.shared.board.retract_sleep(self.shared.index) {
+                self.shared.node.doorbell().wait(SLEEP_SLICE);
+            }
+            return;
+        }
+        if !self.shared.node.doorbell().wait(SLEEP_SLICE) {
+            self.shared.board.retract_sleep(self.shared.index);
+        }
+        self.learn(since.elapsed());
+    }
+
+    /// Watches the attended ring and the board; whether something has come.
+    fn watch(&self, since: Instant) -> bool {
+        loop {
+            for _ in 0..LOOKS {
+                if self.attended.as_ref().is_some_and(|seat| seat.channel.has_work()) {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if self.next_ready().is_some() {
+                return true;
+            }
+            if since.elapsed() > SPIN_BUDGET {
+                return false;
+            }
+        }
+    }
+
+    fn learn(&mut self, gap: Duration) {
+        // Clamped, so that one long pause does not keep the next hundred calls from being watched for.
+        let sample = (gap.as_nanos() as u64).min(80_000);
+        self.mean_gap_ns = self.mean_gap_ns - self.mean_gap_ns / 8 + sample / 8;
+    }
+}

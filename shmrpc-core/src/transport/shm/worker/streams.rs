@@ -1,0 +1,79 @@
+//! Streaming calls at the worker: they come whole over a client's link and run beside the pool, which
+//! they may outlast by far.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{Shared, clients::Client};
+use crate::{
+    error::Status,
+    frame::{Call, Frame},
+    server::{CallContext, IncomingCall, ReplySink, Responder, contained, runtime},
+    shm::doorbell::monotonic_ns,
+    transport::{
+        io::NO_DEADLINE,
+        session::Incoming,
+        shm::streams::{on_frame, send},
+    },
+};
+
+impl Shared {
+    pub(super) fn stream_frame(self: &Arc<Self>, client: &Arc<Client>, bytes: Vec<u8>) {
+        if let Some(Incoming::Call(call)) = on_frame(&client.link, &client.session, bytes) {
+            self.start_stream(client, call);
+        }
+    }
+
+    fn start_stream(self: &Arc<Self>, client: &Arc<Client>, call: Call) {
+        let id = call.id;
+        let Some(&method) = self.methods.get(&call.method.0) else {
+            let text = format!("{} has no method {}", self.description.name, call.method);
+            return send(
+                &client.link,
+                Frame::Reply { id, status: Status::NoSuchMethod, payload: text.into() },
+            );
+        };
+        let timeout = if call.timeout_ns == 0 { NO_DEADLINE } else { Duration::from_nanos(call.timeout_ns) };
+        let until = Instant::now() + timeout;
+        let shape = self.description.methods[method].shape;
+        let Ok(accepted) = client.session.accept(id, shape, until) else { return client.link.close() };
+        let deadline = (call.timeout_ns != 0).then_some(until);
+        let context = CallContext::new(id, deadline).with_cancelled(accepted.cancelled);
+        self.running.fetch_add(1, Ordering::AcqRel);
+        let counted = Responder::new(Counted {
+            shared: Arc::clone(self),
+            responder: accepted.responder,
+            method,
+            bytes_in: call.payload.len() as u64,
+            begun_ns: monotonic_ns(),
+        });
+        let shared = Arc::clone(self);
+        runtime().spawn_blocking(move || {
+            let payload = Cow::Owned(call.payload.into());
+            let call = IncomingCall::new(payload, call.door, context, counted);
+            contained(&shared.service, method, call.with_stream(accepted.stream));
+        });
+    }
+}
+
+/// The answer to a streaming call, counted like any other.
+struct Counted {
+    shared: Arc<Shared>,
+    responder: Responder,
+    method: usize,
+    bytes_in: u64,
+    begun_ns: u64,
+}
+
+impl ReplySink for Counted {
+    fn send(self: Box<Self>, status: Status, body: &[u8]) {
+        let nanos = monotonic_ns().saturating_sub(self.begun_ns);
+        let failed = status != Status::Ok;
+        self.shared.counters.count(self.method, failed, self.bytes_in, body.len() as u64, nanos);
+        self.responder.send(status, body);
+        self.shared.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
