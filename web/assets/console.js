@@ -158,7 +158,7 @@ function rendered(line) {
   time.textContent = CLOCK.format(date);
   const service = document.createElement("span");
   service.className = "service";
-  service.dataset.tint = String(line.tint);
+  if (line.tint !== null) service.dataset.tint = String(line.tint);
   service.textContent = line.service;
   const text = document.createElement("span");
   text.className = "text";

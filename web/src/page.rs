@@ -31,11 +31,11 @@ const RELOAD_S: u32 = 5;
 pub(crate) async fn index(State(shared): State<Arc<Shared>>) -> Response {
     let snapshot = shared.daemon.snapshot();
     let log = shared.daemon.log_since(None, FIRST_LINES);
-    let page = Html(render(&snapshot, log).into_string());
+    let page = Html(render(&snapshot, &log).into_string());
     ([(header::CACHE_CONTROL, "no-store")], page).into_response()
 }
 
-fn render(snapshot: &Snapshot, log: LogPage) -> Markup {
+fn render(snapshot: &Snapshot, log: &LogPage) -> Markup {
     let title = format!("{} · shmrpc", snapshot.host);
     let body = html! {
         a.skip href="#services" { "Skip to the services" }

@@ -14,7 +14,7 @@ use crate::{
 /// A line is shown up to so many characters.
 const MAX_CHARS: usize = 4000;
 /// Colours by which services can be told apart.
-const TINTS: u32 = 6;
+const TINTS: usize = 6;
 
 /// Lines ready for display, as the page's scripts get them.
 #[derive(Debug, Serialize)]
@@ -28,31 +28,33 @@ struct ShownLine {
     cursor: u64,
     time_ms: u64,
     service: String,
-    tint: u32,
+    /// The service's colour; the daemon has none.
+    tint: Option<usize>,
     stream: &'static str,
     text: String,
 }
 
 /// What the page's scripts get of a log page.
-pub(crate) fn shown_log(page: LogPage) -> ShownLog {
-    let lines = page.lines.iter().map(shown_line).collect();
+pub(crate) fn shown_log(snapshot: &Snapshot, page: &LogPage) -> ShownLog {
+    let lines = page.lines.iter().map(|line| shown_line(snapshot, line)).collect();
     ShownLog { lines, missed_lines: page.missed_lines }
 }
 
-fn shown_line(line: &LogLine) -> ShownLine {
+fn shown_line(snapshot: &Snapshot, line: &LogLine) -> ShownLine {
+    let place = snapshot.services.iter().position(|service| service.name == line.service);
     ShownLine {
         cursor: line.cursor,
         time_ms: line.time_ms,
         service: if line.service.is_empty() { "daemon".into() } else { harmless(&line.service) },
-        tint: tint(&line.service),
+        tint: place.map(|place| place % TINTS),
         stream: line.stream.name(),
         text: harmless(&line.text),
     }
 }
 
 /// The section with the newest lines, for scripts to go on from.
-pub(super) fn section(snapshot: &Snapshot, page: LogPage) -> Markup {
-    let shown = shown_log(page);
+pub(super) fn section(snapshot: &Snapshot, page: &LogPage) -> Markup {
+    let shown = shown_log(snapshot, page);
     let cursor = shown.lines.last().map(|line| line.cursor);
     html! {
         section #log .log aria-labelledby="log-heading" {
@@ -90,15 +92,10 @@ fn rendered(line: &ShownLine) -> Markup {
     html! {
         div.line data-stream=(line.stream) data-service=(line.service) {
             time datetime=(whole) { (time) }
-            span.service data-tint=(line.tint) { (line.service) }
+            span.service data-tint=[line.tint] { (line.service) }
             span.text { (line.text) }
         }
     }
-}
-
-/// A stable colour for a service's name.
-fn tint(service: &str) -> u32 {
-    service.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte))) % TINTS
 }
 
 /// The text without anything that could act on whoever shows it.
@@ -209,7 +206,7 @@ mod tests {
             stream: crate::log::LogStream::Stdout,
             text: "<img src=x onerror=alert(1)>".into(),
         };
-        let html = rendered(&shown_line(&line)).into_string();
+        let html = rendered(&shown_line(&Snapshot::default(), &line)).into_string();
         assert!(!html.contains("<img") && !html.contains("<script"), "{html}");
     }
 }

@@ -90,7 +90,7 @@ pub(crate) async fn live(
         }
         let event = tokio::select! {
             _ = is_closing.wait_for(|&is_closing| is_closing) => return None,
-            page = feed.next() => log_event(page),
+            page = feed.next() => log_event(&shared, &page),
             _ = ticks.tick() => {
                 let tables = page::tables(&shared.daemon.snapshot()).into_string();
                 Event::default().event("tables").data(tables.replace('\r', " "))
@@ -101,9 +101,9 @@ pub(crate) async fn live(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn log_event(page: LogPage) -> Event {
+fn log_event(shared: &Shared, page: &LogPage) -> Event {
     let id = page.lines.last().map(|line| line.cursor.to_string());
-    let event = json_event("log", &page::shown_log(page));
+    let event = json_event("log", &page::shown_log(&shared.daemon.snapshot(), page));
     match id {
         Some(id) => event.id(id),
         None => event,
