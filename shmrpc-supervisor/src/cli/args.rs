@@ -33,6 +33,10 @@ pub(super) enum Command {
     /// Lists what a service offers.
     Methods(MethodsArgs),
     /// Calls a method and prints its reply.
+    ///
+    /// A reply is one line of JSON, or the bytes of a raw method. The items of a stream are printed as they
+    /// come, one line each, the reply last; items to the service are read from standard input, one line
+    /// each.
     #[command(after_help = EXIT_CODES)]
     Call(CallArgs),
     /// Measures a method with client processes of its own.

@@ -1,4 +1,6 @@
-//! `shmrpc call`: JSON values or bytes in, JSON or bytes out.
+//! `shmrpc call`: JSON values or bytes in, JSON or bytes out; streams in [`stream`].
+
+mod stream;
 
 use std::{
     fs,
@@ -7,7 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, value::RawValue};
-use shmrpc_core::{Door, Encoding, Status, method::MethodDescription};
+use shmrpc_core::{
+    Door, Encoding, Status,
+    method::{MethodDescription, Shape},
+};
 
 use super::{
     args::CallArgs,
@@ -41,7 +46,16 @@ pub(super) fn run(args: &CallArgs, runtime_dir: Option<&Path>, out: &mut dyn Wri
             (Door::Json, arguments.into_bytes())
         }
     };
-    let reply = connection.call_bytes_blocking(method.into(), door, &payload)?;
+    let reply = match method.shape {
+        Shape::Unary => connection.call_bytes_blocking(method.into(), door, &payload)?,
+        Shape::Upload | Shape::Duplex if args.raw.as_deref() == Some(Path::new("-")) => {
+            return Err(Failure::usage(format!(
+                "{} takes its items from standard input: give its argument as --raw FILE",
+                method.name
+            )));
+        }
+        _ => stream::run(&connection, method, door, &payload, out)?,
+    };
     if reply.status != Status::Ok {
         let error = String::from_utf8_lossy(&reply.body);
         return Err(Failure::new(

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use shmrpc_core::{
     ConnectError, ConnectOptions, Connection, Endpoint,
     endpoint::IntoEndpoints,
-    method::{MethodDescription, ServiceDescription, Shape},
+    method::{MethodDescription, ServiceDescription},
 };
 
 use super::{
@@ -55,19 +55,11 @@ pub(super) fn method<'a>(
     service: &'a ServiceDescription,
     name: &str,
 ) -> Result<&'a MethodDescription, Failure> {
-    let method = service.method(name).ok_or_else(|| {
+    service.method(name).ok_or_else(|| {
         let names: Vec<&str> = service.methods.iter().map(|method| method.name.as_str()).collect();
         Failure::new(Exit::NotFound, format!("{} has no method {name}", service.name))
             .hint(&suggestion(name, &names))
-    })?;
-    match method.shape {
-        Shape::Unary => Ok(method),
-        shape => Err(Failure::usage(format!(
-            "{}.{name} is a streaming method ({}); the command line calls unary ones",
-            service.name,
-            shape.name()
-        ))),
-    }
+    })
 }
 
 /// `name(a: u32, b: String) -> Row`, for messages.

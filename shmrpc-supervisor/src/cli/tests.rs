@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser;
 use shmrpc_core::{
-    Encoding, NoError, Published, Service, codec,
+    Encoding, NoError, NoItems, Published, Service, codec,
     error::Status,
     method::{MethodInfo, ParamInfo, ServiceInfo, Shape},
     publish,
@@ -71,6 +71,13 @@ impl Service for CliEcho {
                 std::thread::sleep(Duration::from_millis(200));
                 Ok(())
             }),
+            4 => glue::stream::<codec::Json, (u32,), u32, NoItems, String, NoError>(
+                call,
+                |(count,), out, _| {
+                    (0..count).take_while(|number| out.send(number).is_ok()).for_each(drop);
+                    Ok("done".into())
+                },
+            ),
             _ => call.into_parts().2.fail(Status::NoSuchMethod, "no"),
         }
     }
@@ -126,10 +133,16 @@ fn what_is_wrong_is_named_and_has_its_exit_code() {
     failed(&["call", HERE, "echo_json"], 2, &["takes 1 argument, not 0", "data: Value"]);
     failed(&["call", HERE, "echo_raw", "1"], 2, &["--raw"]);
     failed(&["call", HERE, "echo_json", "--raw", "-"], 2, &["json method"]);
-    failed(&["call", HERE, "count", "1"], 2, &["streaming"]);
+    failed(&["call", HERE, "count"], 2, &["takes 1 argument"]);
+    failed(&["bench", HERE, "count"], 2, &["stream"]);
     failed(&["call", HERE, "fail"], 6, &["cli_echo.fail", "no milk"]);
     failed(&["call", HERE, "sleep", "--deadline", "20ms"], 5, &["sleep", "20ms"]);
     failed(&["bench", HERE, "echo_jsn"], 3, &["did you mean echo_json?"]);
+}
+
+#[test]
+fn items_are_lines_and_the_reply_is_the_last() {
+    assert_eq!(shmrpc(&["call", HERE, "count", "3"]).unwrap(), "0\n1\n2\n\"done\"\n");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use shmrpc_core::{
     Connection, Door, Encoding, RpcError, Status,
     client::{Pending, Reply},
     codec::{Bincode, CodecError, Encode, Json, Msgpack},
-    method::MethodDescription,
+    method::{MethodDescription, Shape},
 };
 
 use super::{
@@ -53,6 +53,9 @@ pub(super) fn run(args: &BenchArgs, runtime_dir: Option<&Path>, out: &mut dyn Wr
 
 /// The encoded arguments: bytes for a raw method, a string of that length for another one.
 pub(super) fn payload(method: &MethodDescription, size: usize) -> Result<Vec<u8>, Failure> {
+    if method.shape != Shape::Unary {
+        return Err(Failure::usage(format!("{} is a stream; a bench calls unary methods", method.name)));
+    }
     let mut bytes = Vec::new();
     let written = match (method.encoding, method.params.len()) {
         (Encoding::Raw, _) => {
