@@ -1,5 +1,5 @@
 //! Ini text → typed configuration, with defaults filled in, and all of its faults at once. The only
-//! place that knows ini keys. Reads the file and nothing else: which program a service runs and what that
+//! place that knows ini keys. Reads the file, looks users up, and nothing else: which program a service runs and what that
 //! program offers is found out by [`plan`](crate::plan), which comes next.
 
 mod diagnostic;
@@ -22,14 +22,25 @@ use self::{
     reader::Reader,
 };
 
+/// What `[web monitor]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSettings {
+    /// Where the dashboard listens.
+    pub address: SocketAddr,
+    /// Users beside the daemon's own whose processes on this machine may come in without the token.
+    pub allow_users: Vec<u32>,
+    /// Names under which it may be asked for, beside its own address.
+    pub allow_hosts: Vec<String>,
+}
+
 /// A file's size beyond which it is not an ini file of ours.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What a whole ini file says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Where the dashboard listens.
-    pub web: SocketAddr,
+    /// The dashboard.
+    pub web: WebSettings,
     /// The services in file order.
     pub services: Vec<ServiceSettings>,
     /// What is worth knowing and no fault, with lines: aliases that were met.
@@ -55,7 +66,7 @@ impl Settings {
             keys::canonical(section, faults, &mut notes);
         }
         let defaults = document.section(DEFAULTS);
-        let web = web_address(&document, faults);
+        let web = web(&document, faults);
         if let Some(defaults) = defaults {
             // Faults in the defaults are told even if every service overrides them.
             service::common(&mut Reader::new(defaults, None, faults), base);
@@ -93,19 +104,18 @@ fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn web_address(document: &ini::Document, faults: &mut Diagnostics) -> SocketAddr {
+fn web(document: &ini::Document, faults: &mut Diagnostics) -> WebSettings {
     let (mut host, mut port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 5155);
+    let (mut allow_users, mut allow_hosts) = (Vec::new(), Vec::new());
     if let Some(section) = document.section(WEB) {
         let mut reader = Reader::new(section, None, faults);
         let accepted = "an IP address without port, such as 127.0.0.1 or ::1; localhost";
-        if let Some(address) = reader.read("host", accepted, |text| value::bind(text).flatten()) {
-            host = address;
-        }
-        if let Some(number) = reader.read("port", "0 (any free port) to 65535", |text| text.parse().ok()) {
-            port = number;
-        }
+        host = reader.read("host", accepted, |text| value::bind(text).flatten()).unwrap_or(host);
+        port = reader.read("port", "0 (any free port) to 65535", |text| text.parse().ok()).unwrap_or(port);
+        allow_users = reader.read("allow_users", value::ACCEPTED_USERS, value::users).unwrap_or_default();
+        allow_hosts = reader.read("allow_hosts", value::ACCEPTED_HOSTS, value::hosts).unwrap_or_default();
     }
-    SocketAddr::new(host, port)
+    WebSettings { address: SocketAddr::new(host, port), allow_users, allow_hosts }
 }
 
 #[cfg(test)]
@@ -122,12 +132,13 @@ mod tests {
     #[test]
     fn defaults_reach_every_service_and_sections_override_them() {
         let (settings, faults) = parse(
-            "[web monitor]\nport=0\nhost=::1\n[defaults]\nlog_dir=logs\nbind_tcp=127.0.0.1\nmin_proc_num=2\n\
+            "[web monitor]\nport=0\nhost=::1\nallow_users=root, 7\n[defaults]\nlog_dir=logs\nbind_tcp=127.0.0.1\nmin_proc_num=2\n\
              [Echo]\nimport_from=echo\n[Echo:eu]\nimport_from=echo\nport=7\nmin_proc_num=1\ntcp_bind=none\n\
              [front end]\nprogram=sleep 5\n",
         );
         assert!(faults.is_empty(), "{faults:?}");
-        assert_eq!(settings.web.to_string(), "[::1]:0");
+        assert_eq!(settings.web.address.to_string(), "[::1]:0");
+        assert_eq!(settings.web.allow_users, [0, 7]);
         let [echo, copy, front] = &settings.services[..] else { panic!("three services") };
         assert_eq!((echo.min_proc_num, copy.min_proc_num), (2, 1));
         assert_eq!(echo.tcp_bind, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
@@ -135,7 +146,7 @@ mod tests {
         assert_eq!(echo.log_dir, Path::new("/base/logs"));
         assert!(matches!(&copy.source, Source::Import { prefix: Some(p), .. } if p == "eu"));
         assert!(matches!(&front.source, Source::Program { name, .. } if name == "front_end"));
-        assert_eq!(settings.notes, [(6, "bind_tcp is read as tcp_bind".to_owned())]);
+        assert_eq!(settings.notes, [(7, "bind_tcp is read as tcp_bind".to_owned())]);
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 mod event_loop;
 mod reload;
+mod round;
 mod supervised;
 
 use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::supervised::Supervised;
 use self::{
     event_loop::{Loop, Signals},
+    round::Rounds,
     supervised::Surroundings,
 };
 use crate::{
@@ -39,11 +41,13 @@ use crate::{
     plan::{Plan, ServicePlan},
     process,
     report::Host,
-    sample::Sampler,
+    strays,
 };
 
 /// How long workers of an earlier daemon have to be found before new ones are started.
 const ADOPTION_TIME: Duration = Duration::from_millis(300);
+/// How long programs of an earlier daemon have to end before they are killed.
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long open pages have to end, once all workers are gone.
 const WEB_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages that wait for the loop; who sends more waits.
@@ -103,8 +107,8 @@ pub(crate) enum Message {
     },
     /// A worker came or went.
     Sighted(ObserverEvent),
-    /// The sampler is done.
-    Sampled(Box<Sampler>, HashMap<u32, Usage>),
+    /// A round is done.
+    Looked(Box<Rounds>, HashMap<u32, Usage>),
     /// The ini file has been read again.
     Reloaded(Result<Plan, Diagnostics>),
 }
@@ -123,11 +127,12 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     let token = folder.new_token().map_err(fail("cannot make the dashboard's token"))?;
     let signals = Signals::new().map_err(fail("cannot take signals"))?;
     process::become_subreaper();
+    end_leftovers(folder.path()).await;
 
     let (messages, inbox) = mpsc::channel(QUEUE);
     let tail = Arc::new(LogTail::default());
     let files = LogFiles::start().map_err(fail("cannot start the log thread"))?;
-    let sampler = Sampler::new().map_err(fail("cannot measure processes"))?;
+    let rounds = Rounds::new().map_err(fail("cannot measure processes"))?;
     let _observer = observe(&folder, &messages)?;
     let runtime_dir = folder.path().to_owned();
     let handle = Handle::new(messages.clone(), Arc::clone(&tail), runtime_dir.clone());
@@ -145,7 +150,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
         held_until: was_used.then(|| Instant::now() + ADOPTION_TIME),
         ending: None,
         reloading: false,
-        sampler: Some(Box::new(sampler)),
+        rounds: Some(Box::new(rounds)),
         next_id: 1 << 32,
     };
     daemon.publish();
@@ -165,10 +170,20 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// Ends the plain programs of a daemon that was killed, before their successors need their ports.
+async fn end_leftovers(runtime_dir: &Path) {
+    let runtime_dir = runtime_dir.to_owned();
+    let ending = move || strays::end_leftovers(&runtime_dir, LEFTOVERS_TIMEOUT);
+    let ended = tokio::task::spawn_blocking(ending).await.unwrap_or_default();
+    if !ended.is_empty() {
+        tracing::warn!(pids = ?ended, "ended what an earlier daemon had left behind");
+    }
+}
+
 /// Binds all ports, or says everything that is taken.
 fn bind(plan: &Plan) -> Result<(std::net::TcpListener, Vec<Supervised>), DaemonError> {
     let mut errors = Vec::new();
-    let web = listen(plan.web, "the dashboard").map_err(|error| errors.push(error)).ok();
+    let web = listen(plan.web.address, "the dashboard").map_err(|error| errors.push(error)).ok();
     let mut services = Vec::new();
     for (index, service) in plan.services.iter().enumerate() {
         match bind_service(service) {
@@ -191,9 +206,8 @@ fn bind_service(plan: &ServicePlan) -> Result<Option<std::net::TcpListener>, Lis
 
 fn web_options(plan: &Plan, token: String) -> WebOptions {
     let mut options = WebOptions { token: Some(token), ..WebOptions::default() };
-    if !plan.web.ip().is_unspecified() {
-        options.allowed_hosts.push(plan.web.ip().to_string());
-    }
+    options.allowed_hosts.extend(plan.web.allow_hosts.iter().cloned());
+    options.allowed_uids.extend(&plan.web.allow_users);
     options
 }
 

@@ -3,6 +3,7 @@
 //! it has to escape. Who prints without end is slowed down by its own full pipe, nobody else.
 
 mod files;
+mod journal;
 mod lines;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -15,8 +16,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::files::LogFiles;
 use self::lines::Lines;
+pub use self::{files::LogFiles, journal::Journal};
 
 /// Read at once.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -5,7 +5,7 @@ mod check;
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -13,15 +13,15 @@ use shmrpc_core::method::ServiceDescription;
 
 pub use self::check::checked;
 use crate::{
-    config::{Diagnostic, Diagnostics, ServiceSettings, Settings, Source, folder_of, nearest},
+    config::{Diagnostic, Diagnostics, ServiceSettings, Settings, Source, WebSettings, folder_of, nearest},
     program::{DESCRIBE_TIMEOUT, Lookup, describe},
 };
 
 /// What a whole ini file means on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Where the dashboard listens.
-    pub web: SocketAddr,
+    /// The dashboard.
+    pub web: WebSettings,
     /// The services in file order, those not asked for left out.
     pub services: Vec<ServicePlan>,
     /// What is worth knowing and no fault, with lines.

@@ -9,7 +9,7 @@ use std::{
     io,
     net::TcpListener,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
             fs::OpenOptionsExt,
             process::{CommandExt, ExitStatusExt},
@@ -22,6 +22,7 @@ use std::{
 use command_fds::{CommandFdExt, FdMapping};
 use nix::{
     fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, killpg},
     unistd::{Pid, pipe2},
 };
@@ -34,7 +35,7 @@ use crate::{config::Source, machine::Exit, plan::ServicePlan};
 /// The environment variable that marks a worker and all that it starts: `DAEMON_PID/SERVICE/NUMBER`.
 pub const MARK_VARIABLE: &str = "SHMRPC_SUPERVISED";
 /// The environment variable that names the runtime folder.
-const FOLDER_VARIABLE: &str = "SHMRPC_DIR";
+pub const FOLDER_VARIABLE: &str = "SHMRPC_DIR";
 
 // The descriptors that a worker of ours inherits, beside the standard three.
 const CHILD_STDOUT_READ: i32 = 3;
@@ -170,6 +171,14 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it has not exited.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        // A pidfd is readable once its process has exited.
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready == 0)
     }
 
     /// A descriptor that becomes readable when it exits.

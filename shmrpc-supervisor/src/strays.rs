@@ -1,8 +1,19 @@
-//! Descendants that outlived the worker that started them, and that left its process group. The daemon is
-//! their subreaper, so they become its children; they are found by the mark in their environment, killed
-//! when their worker is gone, and reaped.
+//! Processes that outlived the one that was responsible for them.
+//!
+//! Descendants that left their worker's process group: the daemon is their subreaper, so they become its
+//! children; they are found by the mark in their environment, killed when their worker is gone, and reaped.
+//!
+//! What a daemon that was killed has left behind: its workers serve on and are adopted, but plain programs
+//! have nobody who would tell them to go, and would keep their ports from their successors. They are found
+//! by the mark too, never by a recorded number, and ended before anything is started.
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
@@ -12,8 +23,9 @@ use nix::{
     },
     unistd::Pid,
 };
+use shmrpc_core::server::WorkerConfig;
 
-use crate::process::MARK_VARIABLE;
+use crate::process::{FOLDER_VARIABLE, MARK_VARIABLE, Process};
 
 /// Children of this process that are none of the workers `known`.
 fn unknown_children(known: &HashSet<u32>) -> Vec<procfs::process::Process> {
@@ -32,7 +44,7 @@ fn unknown_children(known: &HashSet<u32>) -> Vec<procfs::process::Process> {
 pub fn kill_marked(mark: &str, known: &HashSet<u32>) -> usize {
     let bears = |process: &procfs::process::Process| {
         let environment = process.environ().unwrap_or_default();
-        environment.get(std::ffi::OsStr::new(MARK_VARIABLE)).is_some_and(|value| value == mark)
+        environment.get(OsStr::new(MARK_VARIABLE)).is_some_and(|value| value == mark)
     };
     let strays = unknown_children(known);
     strays.iter().filter(|process| bears(process)).map(|process| end(process.pid())).count()
@@ -66,4 +78,40 @@ pub fn reap(known: &HashSet<u32>) {
         }
         let _reaped = waitpid(pid, Some(WaitPidFlag::WNOHANG));
     }
+}
+
+/// Ends what earlier daemons of that runtime folder have left behind and nobody will adopt. Whoever holds
+/// the folder is the only daemon there, so that none of these has a daemon any more. Returns their numbers.
+pub fn end_leftovers(runtime_dir: &Path, patience: Duration) -> Vec<u32> {
+    let leftovers: Vec<Process> =
+        leftovers(runtime_dir).into_iter().filter_map(|pid| Process::adopt(pid).ok()).collect();
+    for process in &leftovers {
+        process.stop(Signal::SIGTERM);
+    }
+    let deadline = Instant::now() + patience;
+    while leftovers.iter().any(Process::lives) && Instant::now() < deadline {
+        sleep(Duration::from_millis(5));
+    }
+    leftovers.iter().filter(|process| process.lives()).for_each(Process::kill);
+    leftovers.iter().map(Process::pid).collect()
+}
+
+fn leftovers(runtime_dir: &Path) -> Vec<u32> {
+    let mut marked: HashMap<OsString, Vec<(u32, bool)>> = HashMap::new();
+    let own_uid = nix::unistd::geteuid().as_raw();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        if process.uid().ok() != Some(own_uid) {
+            continue;
+        }
+        let Ok(mut environment) = process.environ() else { continue };
+        let is_ours = environment.get(OsStr::new(FOLDER_VARIABLE)).is_some_and(|path| path == runtime_dir);
+        if let Some(mark) = environment.remove(OsStr::new(MARK_VARIABLE)).filter(|_| is_ours) {
+            let leads = process.stat().is_ok_and(|stat| stat.pgrp == process.pid());
+            let is_worker = leads && environment.contains_key(OsStr::new(WorkerConfig::VARIABLE));
+            marked.entry(mark).or_default().push((process.pid().cast_unsigned(), is_worker));
+        }
+    }
+    // A living worker keeps what it has started.
+    let orphaned = marked.into_values().filter(|processes| !processes.iter().any(|(_, worker)| *worker));
+    orphaned.flatten().map(|(pid, _)| pid).collect()
 }

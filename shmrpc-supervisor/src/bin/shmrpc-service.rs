@@ -1,6 +1,10 @@
 //! `shmrpc-service service.ini`: reads the file, and runs what it says until it is told to stop.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use shmrpc_supervisor::{
@@ -47,7 +51,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     let runtime_dir = args.runtime_dir.unwrap_or_else(Folder::default_path);
     let options = Options { file: args.ini, wanted: args.services, runtime_dir };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -43,6 +43,8 @@ const fn aliased(name: &'static str, aliases: &'static [&'static str], scope: Sc
 pub(super) const KEYS: &[Key] = &[
     key("host", Scope::Web),
     key("port", Scope::Web),
+    key("allow_users", Scope::Web),
+    key("allow_hosts", Scope::Web),
     key("import_from", Scope::Service),
     key("program", Scope::Service),
     key("port", Scope::Service),

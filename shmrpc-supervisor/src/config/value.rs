@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::User};
 
 /// Whether the daemon listens: an address, or not at all.
 pub(super) const ACCEPTED_BIND: &str =
@@ -17,6 +17,11 @@ pub(super) const ACCEPTED_SIZE: &str = "a number of bytes, or with a unit: 512M,
 pub(super) const ACCEPTED_SIGNAL: &str = "TERM, INT, QUIT, HUP, USR1 or USR2";
 /// What [`environment`] accepts.
 pub(super) const ACCEPTED_ENV: &str = "KEY=VALUE pairs between spaces, values with spaces in quotes";
+
+/// What [`users`] accepts.
+pub(super) const ACCEPTED_USERS: &str = "names or numbers of users of this machine, between commas";
+/// What [`hosts`] accepts.
+pub(super) const ACCEPTED_HOSTS: &str = "host names between commas, with a port or without";
 
 /// `True`/`False` in Python's manner, and what else people write.
 pub(super) fn boolean(text: &str) -> Option<bool> {
@@ -97,6 +102,22 @@ pub(super) fn environment(text: &str) -> Option<Vec<(String, String)>> {
         .collect()
 }
 
+/// Users of this machine, as numbers.
+pub(super) fn users(text: &str) -> Option<Vec<u32>> {
+    let user = |word: &str| match word.parse() {
+        Ok(number) => Some(number),
+        Err(_) => Some(User::from_name(word).ok()??.uid.as_raw()),
+    };
+    text.split(',').map(|word| user(word.trim())).collect()
+}
+
+/// Host names.
+pub(super) fn hosts(text: &str) -> Option<Vec<String>> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let host = |word: &str| (!word.is_empty() && word.chars().all(allowed)).then(|| word.to_owned());
+    text.split(',').map(|word| host(word.trim())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +171,13 @@ mod tests {
         assert_eq!(words(""), None);
         assert_eq!(environment("A=1 'B=x y'").unwrap()[1], ("B".into(), "x y".into()));
         assert_eq!(environment("A"), None);
+    }
+
+    #[test]
+    fn users_and_hosts_are_lists() {
+        assert_eq!(users("root, 12"), Some(vec![0, 12]));
+        assert_eq!(users("nobody-of-that-name"), None);
+        assert_eq!(hosts("a.example:80, b"), Some(vec!["a.example:80".to_owned(), "b".to_owned()]));
+        assert_eq!(hosts("a b"), None);
     }
 }

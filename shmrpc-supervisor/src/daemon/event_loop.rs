@@ -5,10 +5,11 @@ use std::{
     collections::{HashSet, VecDeque},
     io,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use shmrpc_core::observe::ObserverEvent;
+use shmrpc_core::observe::{ObserverEvent, WorkerView};
 use shmrpc_web::{Action, ControlError};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -18,18 +19,19 @@ use tokio::{
 
 use super::{
     Message, Options,
+    round::{Rounds, Subjects},
     supervised::{Fate, Supervised, Surroundings},
 };
 use crate::{
     handle::Handle,
     machine::{Event, Status},
+    process::Process,
     report::{self, Host},
-    sample::Sampler,
     strays,
 };
 
 /// How often usage and counters are read.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 /// How long descendants that escaped their worker's group have to die, at the end.
 const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -76,14 +78,14 @@ pub(super) struct Loop {
     pub(super) held_until: Option<Instant>,
     pub(super) ending: Option<Ending>,
     pub(super) reloading: bool,
-    /// Away while it measures.
-    pub(super) sampler: Option<Box<Sampler>>,
+    /// Away while it looks.
+    pub(super) rounds: Option<Box<Rounds>>,
     pub(super) next_id: u64,
 }
 
 impl Loop {
     pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Message>, mut signals: Signals) {
-        let mut clock = tokio::time::interval(SAMPLE_INTERVAL);
+        let mut clock = tokio::time::interval(ROUND_INTERVAL);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.settle();
@@ -100,7 +102,7 @@ impl Loop {
             tokio::select! {
                 Some(message) = inbox.recv() => self.hear(message),
                 () = due => self.tick(),
-                _ = clock.tick() => self.sample(),
+                _ = clock.tick() => self.look(),
                 _ = signals.terminate.recv() => self.end(Ending::Drain),
                 _ = signals.interrupt.recv() => {
                     let again = self.ending.is_some();
@@ -124,16 +126,11 @@ impl Loop {
                     service.exited(worker, &around);
                 }
             }
-            Message::Sighted(ObserverEvent::Up(view)) => {
-                let around = self.around.clone();
-                if let Some(service) = self.services.iter_mut().find(|known| known.name() == view.service()) {
-                    service.ready(&view, &around);
-                }
-            }
+            Message::Sighted(ObserverEvent::Up(view)) => self.sighted(&view),
             // Its process's end says more, and comes by itself.
             Message::Sighted(ObserverEvent::Down(_)) => {}
-            Message::Sampled(sampler, usages) => {
-                self.sampler = Some(sampler);
+            Message::Looked(rounds, usages) => {
+                self.rounds = Some(rounds);
                 for service in &mut self.services {
                     service.sampled(&usages);
                 }
@@ -141,6 +138,19 @@ impl Loop {
             Message::Reloaded(result) => {
                 self.reloading = false;
                 self.reloaded(result);
+            }
+        }
+    }
+
+    fn sighted(&mut self, view: &Arc<WorkerView>) {
+        let around = self.around.clone();
+        if let Some(service) = self.services.iter_mut().find(|known| known.name() == view.service()) {
+            service.ready(view, &around);
+        } else if view.output().is_some() {
+            // Supervised once, and wanted no more: without us it would go by itself, but we are here.
+            tracing::info!(service = view.service(), pid = view.pid(), "not configured: told to stop");
+            if let Ok(process) = Process::adopt(view.pid()) {
+                process.stop(nix::sys::signal::Signal::SIGTERM);
             }
         }
     }
@@ -246,19 +256,21 @@ impl Loop {
         }
     }
 
-    /// Measures, unless the last measurement is still under way.
-    fn sample(&mut self) {
+    /// Begins a round, unless the last one is still under way.
+    fn look(&mut self) {
         let known = self.known();
         if !self.reloading {
             // A reload's own children are not workers, and waited for elsewhere.
             strays::reap(&known);
         }
-        let Some(mut sampler) = self.sampler.take() else { return };
-        let messages = self.around.messages.clone();
+        let Some(mut rounds) = self.rounds.take() else { return };
+        let services = self.services.iter().filter(|service| service.plan.description.is_some());
+        let journals = services.map(|service| (service.name().to_owned(), service.journal())).collect();
+        let subjects = Subjects { pids: known, journals };
+        let (messages, tail) = (self.around.messages.clone(), Arc::clone(&self.around.tail));
         tokio::task::spawn_blocking(move || {
-            let pids: Vec<u32> = known.into_iter().collect();
-            let usages = sampler.sample(&pids);
-            let _loop_is_gone = messages.blocking_send(Message::Sampled(sampler, usages));
+            let usages = rounds.run(subjects, &tail);
+            let _loop_is_gone = messages.blocking_send(Message::Looked(rounds, usages));
         });
     }
 

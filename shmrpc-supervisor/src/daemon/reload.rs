@@ -43,7 +43,8 @@ impl Loop {
                 return;
             }
         };
-        if plan.web.port() != 0 && plan.web != self.address {
+        let address = plan.web.address;
+        if address.port() != 0 && address != self.address {
             tracing::warn!("the dashboard stays at {} until the next start", self.address);
         }
         let running: Vec<&ServicePlan> = self.services.iter().map(|service| &service.plan).collect();

@@ -91,6 +91,11 @@ impl Supervised {
         &self.plan.name
     }
 
+    /// The file in which its workers keep the service's own log.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.plan.log_dir().join(format!("{}_log.log.json", self.name()))
+    }
+
     /// Gives an event to the machine and does what it says.
     pub(crate) fn handle(&mut self, event: Event, around: &Surroundings) {
         let mut events = vec![event];

@@ -15,7 +15,7 @@ pub fn checked(file: &Path, plan: &Plan) -> String {
     let count = plan.services.len();
     let services = if count == 1 { "service" } else { "services" };
     let _infallible = writeln!(text, "{file}: {count} {services}, no faults");
-    let _infallible = writeln!(text, "dashboard  http://{}/", plan.web);
+    let _infallible = writeln!(text, "dashboard  http://{}/", plan.web.address);
     for service in &plan.services {
         describe(service, &mut text);
     }

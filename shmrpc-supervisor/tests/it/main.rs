@@ -6,3 +6,4 @@ mod lifecycle;
 mod output;
 mod reload;
 mod scene;
+mod worker;

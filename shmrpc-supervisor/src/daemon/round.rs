@@ -1,0 +1,43 @@
+//! What is looked at once a second and may block: the kernel's numbers about processes, and the services'
+//! own logs. Runs off the loop, one round at a time.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::PathBuf,
+};
+
+use shmrpc_web::{LogTail, Usage};
+
+use crate::{output::Journal, sample::Sampler};
+
+/// What a round remembers of the one before.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    sampler: Sampler,
+    journals: HashMap<PathBuf, Journal>,
+}
+
+/// What a round shall look at.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    pub(super) pids: HashSet<u32>,
+    /// Services and the files of their own logs.
+    pub(super) journals: Vec<(String, PathBuf)>,
+}
+
+impl Rounds {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { sampler: Sampler::new()?, journals: HashMap::new() })
+    }
+
+    /// Looks at everything once.
+    pub(super) fn run(&mut self, subjects: Subjects, tail: &LogTail) -> HashMap<u32, Usage> {
+        self.journals.retain(|path, _| subjects.journals.iter().any(|(_, wanted)| wanted == path));
+        for (service, path) in subjects.journals {
+            self.journals.entry(path.clone()).or_insert_with(|| Journal::new(service, path)).look(tail);
+        }
+        let pids: Vec<u32> = subjects.pids.into_iter().collect();
+        self.sampler.sample(&pids)
+    }
+}

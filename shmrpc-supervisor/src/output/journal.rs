@@ -1,0 +1,100 @@
+//! Follows a service's own log, `NAME_log.log.json`, which its workers write: one JSON object a line,
+//! `{t, level, pid, port, svc, msg}`. New lines go to the page; the file is not touched.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::PathBuf,
+};
+
+use serde::Deserialize;
+use shmrpc_web::{LogStream, LogTail};
+
+use super::lines::Lines;
+
+/// Read at once; what is more comes with the next look.
+const MAX_LOOK_BYTES: u64 = 1 << 20;
+
+/// One file, and how far it has been read.
+#[derive(Debug)]
+pub struct Journal {
+    service: String,
+    path: PathBuf,
+    /// `None`: not looked at yet; what is there already is not new.
+    offset: Option<u64>,
+    lines: Lines,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    level: String,
+    msg: String,
+    pid: Option<u32>,
+}
+
+impl Journal {
+    /// The log of a service. `path` need not exist yet.
+    #[must_use]
+    pub fn new(service: String, path: PathBuf) -> Self {
+        let offset = if path.exists() { None } else { Some(0) };
+        Self { service, path, offset, lines: Lines::default() }
+    }
+
+    /// Passes on what is new. A file that cannot be read has nothing new.
+    pub fn look(&mut self, tail: &LogTail) {
+        let Ok(bytes) = self.read() else { return };
+        let service = &self.service;
+        let _whole = self.lines.push(&bytes, |line| match serde_json::from_str::<Entry>(&line) {
+            Ok(Entry { level, msg, pid }) => {
+                tail.push(service, pid, LogStream::Log, format!("{level}: {msg}"));
+            }
+            Err(_) => tail.push(service, None, LogStream::Log, line),
+        });
+    }
+
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        let len = file.metadata()?.len();
+        let mut offset = self.offset.unwrap_or(len);
+        if len < offset {
+            // Cut or replaced: it begins anew.
+            offset = 0;
+            self.lines = Lines::default();
+        }
+        let mut bytes = Vec::new();
+        if len > offset {
+            file.seek(SeekFrom::Start(offset))?;
+            file.take(MAX_LOOK_BYTES).read_to_end(&mut bytes)?;
+        }
+        self.offset = Some(offset + bytes.len() as u64);
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    #[test]
+    fn new_lines_are_passed_on_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "old\n").unwrap();
+        let tail = LogTail::default();
+        let mut journal = Journal::new("echo".into(), path.clone());
+        journal.look(&tail);
+        let mut file = File::options().append(true).open(&path).unwrap();
+        write!(file, "{{\"t\":1,\"level\":\"info\",\"pid\":7,\"msg\":\"hello\"}}\nplain\nunfin").unwrap();
+        journal.look(&tail);
+        journal.look(&tail);
+        let texts = |tail: &LogTail| -> Vec<String> {
+            tail.since(None, 10).lines.into_iter().map(|line| line.text).collect()
+        };
+        assert_eq!(texts(&tail), ["info: hello", "plain"]);
+        fs::write(&path, "anew\n").unwrap();
+        journal.look(&tail);
+        assert_eq!(texts(&tail), ["info: hello", "plain", "anew"]);
+    }
+}
