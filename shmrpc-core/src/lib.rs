@@ -22,7 +22,7 @@ pub use codec::Encoding;
 pub use endpoint::Endpoint;
 pub use error::{CallError, ConnectError, NoError, RpcError, ServeError, Status};
 pub use runtime_dir::{RuntimeDir, RuntimeDirError};
-pub use server::{Definition, ServeOptions, Service, Serving, logger, serve};
+pub use server::{Definition, Loan, LoanError, ServeOptions, Service, Serving, ShmBytes, logger, serve};
 pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
 pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamReceiver, StreamSender};
 pub use transport::inproc::{Published, in_process, publish};

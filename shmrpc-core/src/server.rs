@@ -5,6 +5,7 @@ mod call;
 mod config;
 #[doc(hidden)]
 pub mod glue;
+mod in_place;
 mod log;
 mod runtime;
 mod serve;
@@ -17,6 +18,7 @@ pub(crate) use self::call::{ReplySink, contained};
 pub(crate) use self::runtime::runtime;
 pub use self::{
     config::WorkerConfig,
+    in_place::{Loan, LoanError, LoanSource, ShmBytes},
     log::{Level, Logger, logger},
     serve::{ServeOptions, Serving, serve},
     worker::{Offered, worker_program},

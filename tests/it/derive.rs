@@ -3,6 +3,7 @@
 mod agreement;
 mod behaviour;
 mod encodings;
+mod in_place;
 mod streams;
 mod trait_form;
 mod ui;

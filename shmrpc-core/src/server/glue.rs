@@ -13,7 +13,7 @@ use std::{
 
 pub use self::streams::{raw_stream, raw_stream_async, stream, stream_async};
 use super::{
-    IncomingCall,
+    IncomingCall, Loan, ShmBytes,
     call::{Responder, panic_text},
 };
 use crate::{
@@ -104,6 +104,21 @@ where
     }
     let (args, _, responder) = call.into_parts();
     answer::<Raw, R, E>(responder, || handler(args.into_owned()));
+}
+
+/// Runs a `fn` handler of a raw method that reads its argument and writes its reply in place.
+pub fn raw_in_place<E>(call: IncomingCall<'_>, handler: impl FnOnce(ShmBytes<'_>, Loan<'_>) -> Result<(), E>)
+where
+    Json: Encode<E>,
+{
+    if call.door() == Door::Json {
+        return refuse_json_door(call);
+    }
+    let (args, _, responder) = call.into_parts();
+    answer::<Raw, Vec<u8>, E>(responder, || {
+        let mut reply = Vec::new();
+        handler(ShmBytes::copied(&args), Loan::buffered(&mut reply)).map(|()| reply)
+    });
 }
 
 /// The reply of a raw method that returns nothing.

@@ -130,10 +130,10 @@ fn check_raw(method: &Method, returns: &Returns, report: &mut Report) {
 }
 
 fn check_in_place(method: &Method, first: &Param, returns: &Returns, report: &mut Report) {
-    let roles: Vec<Role> =
-        method.params.iter().map(|p| p.role).filter(|role| !matches!(role, Role::Context)).collect();
-    let borrowed = method.params.iter().find(|param| matches!(bare(&param.ty), Type::Reference(_)));
-    if roles != [Role::InPlaceArgument, Role::InPlaceReply] || borrowed.is_some() {
+    let parts: Vec<&Param> = method.params.iter().filter(|param| param.role != Role::Context).collect();
+    let roles: Vec<Role> = parts.iter().map(|param| param.role).collect();
+    let borrowed = parts.iter().any(|param| matches!(bare(&param.ty), Type::Reference(_)));
+    if roles != [Role::InPlaceArgument, Role::InPlaceReply] || borrowed {
         report.error(
             &first.ty,
             "a raw method in place is written `fn f(&self, data: ShmBytes<'_>, reply: Loan<'_>) -> Result<(), E>`",

@@ -1,6 +1,6 @@
 //! Raw methods take and return bytes.
 
-use shmrpc::{json_method, raw_method, service};
+use shmrpc::{Loan, ShmBytes, json_method, raw_method, service};
 
 struct EchoServer;
 
@@ -40,23 +40,22 @@ impl EchoServer {
     }
 
     #[raw_method]
-    fn no_loan(&self, data: ShmBytes<'_>) -> Result<(), String> {
+    fn no_loan(&self, _data: ShmBytes<'_>) -> Result<(), String> {
         Ok(())
     }
 
     #[raw_method]
-    async fn in_place_async(&self, data: ShmBytes<'_>, reply: Loan<'_>) -> Result<(), String> {
+    async fn in_place_async(&self, _data: ShmBytes<'_>, _reply: Loan<'_>) -> Result<(), String> {
         Ok(())
     }
 
     #[raw_method]
-    fn in_place_returns(&self, data: ShmBytes<'_>, reply: Loan<'_>) -> Result<Vec<u8>, String> {
+    fn in_place_returns(&self, _data: ShmBytes<'_>, _reply: Loan<'_>) -> Result<Vec<u8>, String> {
         Ok(Vec::new())
     }
 
     #[json_method]
-    fn json_in_place(&self, data: ShmBytes<'_>) {}
+    fn json_in_place(&self, _data: ShmBytes<'_>) {}
 }
-
 
 fn main() {}
