@@ -2,3 +2,4 @@
 //! module a subject.
 
 mod derive;
+mod search;
