@@ -148,6 +148,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
         starting: None,
         announced: false,
         held_until: was_used.then(|| Instant::now() + ADOPTION_TIME),
+        strangers: Vec::new(),
         ending: None,
         reloading: false,
         rounds: Some(Box::new(rounds)),

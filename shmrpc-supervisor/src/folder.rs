@@ -2,11 +2,13 @@
 //! own user into the dashboard. Both files are gone when it ends.
 
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+
+use shmrpc_core::{RuntimeDir, RuntimeDirError};
 
 /// A runtime folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,14 +22,9 @@ pub enum FolderError {
         /// ` (pid 1234)`, or nothing.
         holder: String,
     },
-    /// Others may come in.
-    #[error("runtime folder {path} is not private: {reason}")]
-    NotPrivate {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// It cannot be made, or others may come in.
+    #[error(transparent)]
+    Unusable(#[from] RuntimeDirError),
     /// The operating system refused something.
     #[error("runtime folder {path}: {source}")]
     Io {
@@ -49,16 +46,6 @@ const LOCK: &str = "supervisor.lock";
 const TOKEN: &str = "token";
 
 impl Folder {
-    /// Where it is unless somebody says otherwise: `$SHMRPC_DIR`, else `$XDG_RUNTIME_DIR/shmrpc`, else
-    /// `/tmp/shmrpc-UID`.
-    #[must_use]
-    pub fn default_path() -> PathBuf {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        set("SHMRPC_DIR")
-            .or_else(|| set("XDG_RUNTIME_DIR").map(|base| base.join("shmrpc")))
-            .unwrap_or_else(|| format!("/tmp/shmrpc-{}", nix::unistd::geteuid()).into())
-    }
-
     /// Takes the folder, making it if need be.
     ///
     /// # Errors
@@ -66,18 +53,7 @@ impl Folder {
     pub fn take(path: &Path) -> Result<Self, FolderError> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let fail = |source| FolderError::Io { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(fail)?;
-        let meta = fs::symlink_metadata(&path).map_err(fail)?;
-        let refuse = |reason| Err(FolderError::NotPrivate { path: path.clone(), reason });
-        if !meta.is_dir() {
-            return refuse("it is no folder".into());
-        }
-        if meta.uid() != nix::unistd::geteuid().as_raw() {
-            return refuse(format!("it belongs to uid {}", meta.uid()));
-        }
-        if meta.mode() & 0o077 != 0 {
-            return refuse(format!("its mode is {:03o}, and should be 700", meta.mode() & 0o777));
-        }
+        RuntimeDir::open(&path)?;
         let file = path.join(LOCK);
         loop {
             let mut options = File::options();
@@ -159,6 +135,6 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let error = Folder::take(base.path()).unwrap_err().to_string();
-        assert!(error.contains("its mode is 755"), "{error}");
+        assert!(error.contains("is not private: its mode is 755"), "{error}");
     }
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use clap::Parser;
+use shmrpc_core::RuntimeDir;
 use shmrpc_supervisor::{
     daemon::{self, Options},
-    folder::Folder,
     plan::{Plan, checked},
 };
 use tracing_subscriber::EnvFilter;
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let runtime_dir = args.runtime_dir.unwrap_or_else(Folder::default_path);
+    let runtime_dir = args.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
     let options = Options { file: args.ini, wanted: args.services, runtime_dir };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -35,6 +35,11 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 /// How long descendants that escaped their worker's group have to die, at the end.
 const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often is looked whether a worker that somebody else started has handed over its output, and for how
+/// long.
+const STRANGERS_INTERVAL: Duration = Duration::from_millis(20);
+const STRANGERS_TIME: Duration = Duration::from_secs(1);
+
 /// How the daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -76,6 +81,8 @@ pub(super) struct Loop {
     pub(super) announced: bool,
     /// Nothing is started before: workers of an earlier daemon may still be found.
     pub(super) held_until: Option<Instant>,
+    /// Workers that this daemon has not started, and since when they are known.
+    pub(super) strangers: Vec<(Arc<WorkerView>, Instant)>,
     pub(super) ending: Option<Ending>,
     pub(super) reloading: bool,
     /// Away while it looks.
@@ -126,7 +133,7 @@ impl Loop {
                     service.exited(worker, &around);
                 }
             }
-            Message::Sighted(ObserverEvent::Up(view)) => self.sighted(&view),
+            Message::Sighted(ObserverEvent::Up(view)) => self.sighted(view),
             // Its process's end says more, and comes by itself.
             Message::Sighted(ObserverEvent::Down(_)) => {}
             Message::Looked(rounds, usages) => {
@@ -142,15 +149,35 @@ impl Loop {
         }
     }
 
-    fn sighted(&mut self, view: &Arc<WorkerView>) {
+    fn sighted(&mut self, view: Arc<WorkerView>) {
         let around = self.around.clone();
-        if let Some(service) = self.services.iter_mut().find(|known| known.name() == view.service()) {
-            service.ready(view, &around);
-        } else if view.output().is_some() {
-            // Supervised once, and wanted no more: without us it would go by itself, but we are here.
-            tracing::info!(service = view.service(), pid = view.pid(), "not configured: told to stop");
-            if let Ok(process) = Process::adopt(view.pid()) {
-                process.stop(nix::sys::signal::Signal::SIGTERM);
+        let ours = self.services.iter_mut().find(|service| service.has(view.pid()));
+        match ours {
+            Some(service) if service.name() == view.service() => service.ready(&view, &around),
+            Some(_) => {}
+            None => self.strangers.push((view, Instant::now())),
+        }
+    }
+
+    /// Workers that this daemon has not started: those that an earlier one had are adopted once they have
+    /// handed over their output, which takes a moment; services that run by themselves are left alone.
+    fn meet_strangers(&mut self) {
+        let around = self.around.clone();
+        for (view, since) in std::mem::take(&mut self.strangers) {
+            if view.output().is_none() {
+                if since.elapsed() < STRANGERS_TIME {
+                    self.strangers.push((view, since));
+                }
+            } else if let Some(service) =
+                self.services.iter_mut().find(|known| known.name() == view.service())
+            {
+                service.adopt(&view, &around);
+            } else {
+                // Wanted no more. Without us it would go by itself, but we are here.
+                tracing::info!(service = view.service(), pid = view.pid(), "not configured: told to stop");
+                if let Ok(process) = Process::adopt(view.pid()) {
+                    process.stop(nix::sys::signal::Signal::SIGTERM);
+                }
             }
         }
     }
@@ -183,6 +210,7 @@ impl Loop {
 
     /// What follows from whatever has just happened.
     fn settle(&mut self) {
+        self.meet_strangers();
         self.fulfil_fates();
         if self.ending.is_none() {
             self.advance();
@@ -196,7 +224,8 @@ impl Loop {
 
     /// Starts the services that wait for their turn, as far as it has come.
     fn advance(&mut self) {
-        if self.held_until.is_some_and(|until| Instant::now() < until) {
+        let is_held = |until: Instant| Instant::now() < until || !self.strangers.is_empty();
+        if self.held_until.is_some_and(is_held) {
             return;
         }
         self.held_until = None;
@@ -231,7 +260,10 @@ impl Loop {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.services.iter().filter_map(|service| service.machine.deadline()).chain(self.held_until).min()
+        let machines = self.services.iter().filter_map(|service| service.machine.deadline());
+        let another_look = (!self.strangers.is_empty()).then(|| Instant::now() + STRANGERS_INTERVAL);
+        let held = self.held_until.filter(|_| self.strangers.is_empty());
+        machines.chain(held).chain(another_look).min()
     }
 
     fn tick(&mut self) {

@@ -211,14 +211,17 @@ impl Supervised {
         self.handle(Event::Exited(worker, exit), around);
     }
 
+    /// Whether that process is one of its workers.
+    pub(crate) fn has(&self, pid: u32) -> bool {
+        self.running.values().any(|running| running.process.pid() == pid)
+    }
+
     /// A worker serves.
     pub(crate) fn ready(&mut self, view: &Arc<WorkerView>, around: &Surroundings) {
         let found = self.running.iter_mut().find(|(_, running)| running.process.pid() == view.pid());
         if let Some((&worker, running)) = found {
             running.view = Some(Arc::clone(view));
             self.handle(Event::Ready(worker), around);
-        } else {
-            self.adopt(view, around);
         }
     }
 

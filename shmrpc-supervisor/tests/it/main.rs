@@ -4,6 +4,7 @@
 mod check;
 mod lifecycle;
 mod output;
+mod probe;
 mod reload;
 mod scene;
 mod worker;

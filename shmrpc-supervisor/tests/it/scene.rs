@@ -157,15 +157,26 @@ impl Daemon<'_> {
         })
     }
 
-    /// One HTTP request; status and body.
+    /// One HTTP request without a body; status and body of the answer.
     pub(crate) fn request(&self, method: &str, path: &str) -> (u16, String) {
+        self.send(method, path, "", &[])
+    }
+
+    /// One HTTP POST.
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+        self.send("POST", path, &format!("Content-Type: {content_type}\r\n"), body)
+    }
+
+    fn send(&self, method: &str, path: &str, header: &str, body: &[u8]) -> (u16, String) {
         let address = self.address();
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\
+             Content-Length: {length}\r\n\r\n"
         );
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -1,0 +1,65 @@
+//! A worker program for the daemon's tests: it says who it is, prints, takes its time, and dies when asked.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread::sleep,
+    time::Duration,
+};
+
+use shmrpc::{bincode_method, json_method, logger, raw_method, service};
+
+/// Answers questions about itself.
+#[derive(Default)]
+pub struct Probe {
+    calls: AtomicU64,
+}
+
+#[service(name = "probe", port = 5999)]
+impl Probe {
+    /// Bytes in, bytes out.
+    #[raw_method]
+    fn echo(&self, data: &[u8]) -> Vec<u8> {
+        data.to_vec()
+    }
+
+    /// The worker's process id.
+    #[json_method(read_only)]
+    fn pid(&self) -> u32 {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        std::process::id()
+    }
+
+    /// A sum.
+    #[json_method(idempotent)]
+    fn add(&self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+
+    /// The same in the guarded encoding.
+    #[bincode_method]
+    fn add_guarded(&self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+
+    /// Prints a line to standard output, and logs it.
+    #[json_method]
+    fn say(&self, line: String) {
+        println!("{line}");
+        logger().info(&line);
+    }
+
+    /// Takes its time.
+    #[json_method]
+    fn slow(&self, ms: u64) -> u32 {
+        sleep(Duration::from_millis(ms));
+        std::process::id()
+    }
+
+    /// Ends the worker in mid-call.
+    #[json_method]
+    fn die(&self) {
+        std::process::abort();
+    }
+}
+
+shmrpc::worker_main!(Probe);

@@ -1,0 +1,239 @@
+//! A real worker (`examples/probe.rs`) under the real daemon.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+use shmrpc::{ConnectOptions, Connection, Door, RpcError, Status};
+
+use crate::scene::{Daemon, Scene, eventually, lives};
+
+const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\n[Probe]\nimport_from=probe\nthreads=2\n";
+
+/// A scene with the worker program built: `cargo test` builds examples, `cargo test --test it` does not.
+fn scene(more: &str) -> Scene {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let folder = PathBuf::from(env!("CARGO_BIN_EXE_shmrpc-service"));
+        if !folder.with_file_name("examples").join("probe").exists() {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Command::new(cargo);
+            build.args(["build", "--package", "shmrpc-supervisor", "--example", "probe"]);
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+            assert!(build.status().unwrap().success());
+        }
+    });
+    Scene::new(&format!("{INI}{more}"))
+}
+
+fn connect(scene: &Scene) -> Connection {
+    let mut options = ConnectOptions::default();
+    options.runtime_dir = Some(scene.path().join("run"));
+    Connection::connect_any("shm://probe", &options).unwrap()
+}
+
+fn call(connection: &Connection, method: &str, args: &Value) -> Result<Value, RpcError> {
+    let service = connection.service();
+    let method = service.method(method).unwrap();
+    let reply = connection.call_bytes_blocking(method.into(), Door::Json, args.to_string().as_bytes())?;
+    assert_eq!(reply.status, Status::Ok, "{}", String::from_utf8_lossy(&reply.body));
+    Ok(serde_json::from_slice(&reply.body).unwrap())
+}
+
+fn end(pid: u32) {
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+}
+
+fn calls_of(daemon: &Daemon<'_>, method: &str) -> u64 {
+    let service = daemon.service("probe").unwrap();
+    let methods = service["methods"].as_array().unwrap();
+    methods.iter().find(|known| known["name"] == method).unwrap()["count"].as_u64().unwrap()
+}
+
+fn nothing_left(scene: &Scene) {
+    let left: Vec<_> = fs::read_dir(scene.path().join("run")).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_its_calls_still_count() {
+    let scene = scene("min_proc_num=2\nmax_proc_num=2\n");
+    let mut daemon = scene.start(&[]);
+    assert!(daemon.ready().contains("1 of 1 services run"));
+    let connection = connect(&scene);
+    for i in 0..10 {
+        assert_eq!(call(&connection, "add", &json!([i, 1])).unwrap(), i + 1);
+    }
+    eventually("ten counted calls", || (calls_of(&daemon, "add") == 10).then_some(()));
+    let old = daemon.pids("probe");
+    let slow = thread::scope(|scope| {
+        let slow = scope.spawn(|| call(&connection, "slow", &json!([60_000])));
+        // Whoever has the slow call answers no other; both are killed.
+        thread::sleep(Duration::from_millis(300));
+        old.iter().for_each(|pid| end(*pid));
+        slow.join().unwrap()
+    });
+    assert!(matches!(slow, Err(RpcError::WorkerDied { .. })), "{slow:?}");
+    daemon.logs("was killed by SIGKILL; next start in 10ms");
+    let new = eventually("two new workers", || {
+        let pids = daemon.pids("probe");
+        (pids.len() == 2 && pids.iter().all(|pid| !old.contains(pid))).then_some(pids)
+    });
+    daemon.status("probe", "running");
+    for i in 0..10 {
+        assert_eq!(call(&connection, "add", &json!([i, 1])).unwrap(), i + 1);
+    }
+    eventually("twenty counted calls", || {
+        let count = calls_of(&daemon, "add");
+        assert!(count >= 10, "{count}");
+        (count == 20).then_some(())
+    });
+    daemon.stop();
+    assert!(!new.into_iter().any(lives));
+    drop(connection);
+    nothing_left(&scene);
+}
+
+#[test]
+fn rest_calls_reach_the_worker_and_lines_reach_the_page() {
+    let scene = scene("");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let base = "/api/v1/services/probe/methods";
+    assert_eq!(daemon.post(&format!("{base}/add"), "application/json", b"[2, 3]"), (200, "5".into()));
+    let (status, body) = daemon.post(&format!("{base}/echo"), "application/octet-stream", b"\x01bytes");
+    assert_eq!((status, body.as_bytes()), (200, &b"\x01bytes"[..]));
+    assert_eq!(daemon.request("GET", &format!("{base}/pid")).1, daemon.pids("probe")[0].to_string());
+    let (status, body) = daemon.post(&format!("{base}/add_guarded"), "application/x-bincode", b"\x04\x06");
+    assert_eq!(status, 403, "{body}");
+    let (status, _) = daemon.post(&format!("{base}/say"), "application/json", b"[\"a line for you\"]");
+    assert_eq!(status, 200);
+    eventually("the line on the page, printed and logged", || {
+        let (_, body) = daemon.request("GET", "/api/v1/logs");
+        (body.contains("\"a line for you\"") && body.contains(": a line for you\"")).then_some(())
+    });
+    daemon.stop();
+    assert_eq!(scene.read("here/probe/probe_log.stdout"), "a line for you\n");
+    assert!(scene.read("here/probe/probe_log.log.json").contains("a line for you"));
+}
+
+#[test]
+fn a_stop_waits_for_the_calls_that_are_under_way() {
+    let scene = scene("");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let pid = daemon.pids("probe")[0];
+    let connection = connect(&scene);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| call(&connection, "slow", &json!([1000])));
+        thread::sleep(Duration::from_millis(300));
+        daemon.stop();
+        assert_eq!(slow.join().unwrap().unwrap(), pid);
+    });
+    assert!(!lives(pid));
+    drop(connection);
+    nothing_left(&scene);
+}
+
+#[test]
+fn a_restart_under_load_fails_no_call() {
+    let scene = scene("min_proc_num=2\nmax_proc_num=2\n");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let old = daemon.pids("probe");
+    let (connection, done) = (connect(&scene), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..4)
+            .map(|n| {
+                let (connection, done) = (&connection, &done);
+                scope.spawn(move || {
+                    let mut count = 0_u64;
+                    while !done.load(Ordering::Relaxed) {
+                        assert_eq!(call(connection, "add", &json!([n, 1])).unwrap(), n + 1);
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        daemon.request("POST", "/api/v1/services/probe/restart");
+        eventually("two new workers", || {
+            let pids = daemon.pids("probe");
+            (pids.len() == 2 && pids.iter().all(|pid| !old.contains(pid))).then_some(())
+        });
+        done.store(true, Ordering::Relaxed);
+        for caller in callers {
+            assert!(caller.join().unwrap() > 0);
+        }
+    });
+    daemon.stop();
+}
+
+#[test]
+fn workers_outlive_a_killed_daemon_and_the_next_one_adopts_them() {
+    let scene = scene("");
+    let mut first = scene.start(&[]);
+    first.ready();
+    let pid = first.pids("probe")[0];
+    let connection = connect(&scene);
+    end(first.pid());
+    first.wait();
+    assert_eq!(call(&connection, "pid", &json!([])).unwrap(), pid);
+    call(&connection, "say", &json!(["nobody listens"])).unwrap();
+    let mut second = scene.start(&[]);
+    second.ready();
+    assert_eq!(second.pids("probe"), [pid]);
+    assert!(second.log().contains("adopted from an earlier daemon"), "{}", second.log());
+    call(&connection, "say", &json!(["somebody listens"])).unwrap();
+    eventually("the adopted worker's line", || {
+        scene.read("here/probe/probe_log.stdout").contains("somebody listens").then_some(())
+    });
+    eventually("its counters", || (calls_of(&second, "say") == 2).then_some(()));
+    // It is watched too.
+    end(pid);
+    let new = eventually("a new worker", || second.pids("probe").first().copied().filter(|new| *new != pid));
+    second.status("probe", "running");
+    second.stop();
+    assert!(!lives(new));
+}
+
+#[test]
+fn workers_without_a_daemon_go_after_a_while() {
+    let scene = scene("orphan_timeout=500ms\n");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let pid = daemon.pids("probe")[0];
+    end(daemon.pid());
+    daemon.wait();
+    eventually("the orphan's end", || (!lives(pid)).then_some(()));
+}
+
+#[test]
+fn after_everything_was_killed_one_start_and_stop_leaves_nothing() {
+    let scene = scene("min_proc_num=2\nmax_proc_num=2\n");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let workers = daemon.pids("probe");
+    end(daemon.pid());
+    workers.into_iter().for_each(end);
+    daemon.wait();
+    let mut daemon = scene.start(&[]);
+    assert!(daemon.ready().contains("1 of 1 services run"));
+    daemon.stop();
+    nothing_left(&scene);
+}
