@@ -4,7 +4,6 @@ mod agreement;
 mod behaviour;
 mod encodings;
 mod in_place;
-mod over_shm;
 mod streams;
 mod trait_form;
 mod ui;

@@ -2,4 +2,5 @@
 //! module a subject.
 
 mod derive;
+mod processes;
 mod search;

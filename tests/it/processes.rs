@@ -1,0 +1,333 @@
+//! Real processes over shared memory: workers that are killed, start late or take long; clients that keep
+//! going; and nothing left behind. The worker is `tests/programs/torture_service.rs`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use shmrpc::{ConnectOptions, Connection, Door, RpcError, client::Reply, client::Target};
+
+/// Everything that is waited for comes long before this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A runtime folder with the processes in it, all of which are gone at the end.
+struct Scene {
+    folder: PathBuf,
+    workers: Vec<Child>,
+}
+
+impl Scene {
+    fn new(workers: usize) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("shmrpc-scene-{}-{number}", std::process::id()));
+        let mut scene = Self { folder, workers: Vec::new() };
+        for _ in 0..workers {
+            scene.start_worker();
+        }
+        scene
+    }
+
+    fn program(name: &str) -> PathBuf {
+        let test = std::env::current_exe().expect("a test has a path");
+        let target = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
+        target.join("examples").join(name)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(Self::program(name));
+        command.env("SHMRPC_DIR", &self.folder).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a worker and waits until it is listed; its pid.
+    fn start_worker(&mut self) -> u32 {
+        let child = self.command("torture_service").arg("--serve").spawn().expect("the worker starts");
+        let pid = child.id();
+        self.workers.push(child);
+        let (_observer, events) =
+            shmrpc::observe::Observer::join(&self.folder, shmrpc::observe::ObserverRole::Spectator)
+                .expect("the folder can be observed");
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match events.recv_timeout(left).expect("the worker becomes ready") {
+                shmrpc::observe::ObserverEvent::Up(view) if view.pid() == pid => return pid,
+                _ => {}
+            }
+        }
+    }
+
+    fn connect(&self) -> Connection {
+        let mut options = ConnectOptions::default();
+        options.runtime_dir = Some(self.folder.clone());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Connection::connect_any("shm://torture", &options) {
+                Ok(connection) => return connection,
+                Err(error) if Instant::now() > until => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// `kill -9`, and wait until the process is gone.
+    fn kill(&mut self, pid: u32) {
+        let at = self.workers.iter().position(|child| child.id() == pid).expect("a worker of ours");
+        let mut child = self.workers.swap_remove(at);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+
+    /// Ends a worker as an administrator would.
+    fn stop(&mut self, pid: u32) {
+        let at = self.workers.iter().position(|child| child.id() == pid).expect("a worker of ours");
+        terminate(self.workers.swap_remove(at));
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.workers.iter().map(Child::id).collect()
+    }
+}
+
+fn terminate(mut child: Child) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("pids are positive"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("our child, not yet waited for");
+    let status = child.wait().expect("it can be waited for");
+    assert!(status.success(), "the worker ended with {status}");
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for child in &mut self.workers {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            return;
+        }
+        self.workers.drain(..).for_each(terminate);
+        let left: Vec<_> = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "left in the runtime folder: {left:?}");
+        assert_no_segment_of(&self.folder);
+        std::fs::remove_dir(&self.folder).expect("an empty folder");
+    }
+}
+
+/// Directory segments carry the inode of their folder in their name.
+fn assert_no_segment_of(folder: &Path) {
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(folder).expect("the folder is there"));
+    let prefix = format!("shmrpc-directory-{inode:016x}");
+    let names = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let left: Vec<_> = names.filter(|n| n.file_name().to_string_lossy().starts_with(&prefix)).collect();
+    assert!(left.is_empty(), "left in /dev/shm: {left:?}");
+}
+
+fn call(client: &Connection, method: &str, door: Door, args: &[u8]) -> Result<Vec<u8>, RpcError> {
+    let service = client.service();
+    let method = service.method(method).expect("the service has the method");
+    let Reply { body, .. } = client.call_bytes_blocking(Target::from(method), door, args)?;
+    Ok(body)
+}
+
+fn pid(client: &Connection) -> Result<u32, RpcError> {
+    let body = call(client, "pid", Door::Json, b"[]")?;
+    Ok(serde_json::from_slice(&body).expect("a number"))
+}
+
+#[test]
+fn one_connection_carries_every_size_in_turn() {
+    let scene = Scene::new(1);
+    let client = scene.connect().with_deadline(PATIENCE);
+    let mib = 1 << 20;
+    for len in [0, 1, 64, 4095, 4096, 4097, mib, 16 * mib, 64 * mib, 64] {
+        let data: Vec<u8> = (0..len).map(|i: usize| (i.wrapping_mul(31) ^ (i >> 11)) as u8).collect();
+        assert!(call(&client, "echo_raw", Door::Native, &data).unwrap() == data, "{len} bytes came back changed");
+    }
+}
+
+/// The figure is 100,000 calls each: `SHMRPC_TORTURE_CALLS=100000`.
+#[test]
+fn eight_clients_and_three_workers_mix_nothing_up() {
+    let calls = std::env::var("SHMRPC_TORTURE_CALLS").unwrap_or_else(|_| "2000".into());
+    let scene = Scene::new(3);
+    let clients: Vec<Child> = (1..=8)
+        .map(|seed: u32| {
+            let mut command = scene.command("torture_client");
+            command.args([&calls, &seed.to_string()]).stdout(Stdio::piped());
+            command.spawn().expect("a client starts")
+        })
+        .collect();
+    let mut served = std::collections::BTreeSet::new();
+    for client in clients {
+        let output = client.wait_with_output().expect("a client ends");
+        assert!(output.status.success(), "a client failed: {}", output.status);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+        served.extend(report["workers"].as_object().expect("workers").keys().cloned());
+    }
+    let workers = scene.pids().iter().map(u32::to_string).collect();
+    assert_eq!(served, workers, "each worker served some");
+}
+
+#[test]
+fn a_slow_call_delays_no_other() {
+    let scene = Scene::new(2);
+    let client = scene.connect();
+    let slow = {
+        let (client, data) = (client.clone(), vec![1_u8; 4 << 20]);
+        std::thread::spawn(move || call(&client, "slow", Door::Native, &data).map(|_| Instant::now()))
+    };
+    // One call a worker would be enough to block both if the slow one took more than its own.
+    let began = Instant::now();
+    for round in 0..10_000_u32 {
+        let data = round.to_le_bytes();
+        assert_eq!(call(&client, "echo_raw", Door::Native, &data).unwrap(), data);
+    }
+    let quick_done = Instant::now();
+    let slow_done = slow.join().unwrap().unwrap();
+    // On a machine too busy for 10,000 calls in two seconds the order says nothing.
+    if quick_done - began < Duration::from_millis(1900) {
+        assert!(quick_done < slow_done, "the quick calls waited for the slow one");
+    }
+}
+
+#[test]
+fn a_late_worker_serves_an_idle_client() {
+    let mut scene = Scene::new(1);
+    let first = scene.pids()[0];
+    let client = scene.connect();
+    assert_eq!(pid(&client).unwrap(), first);
+    let late = scene.start_worker();
+    scene.kill(first);
+    assert_eq!(pid(&client).unwrap(), late);
+}
+
+#[test]
+fn old_clients_survive_restarts_of_the_service() {
+    let mut scene = Scene::new(1);
+    let clients: Vec<Connection> = (0..4).map(|_| scene.connect()).collect();
+    // The figure is 200: `SHMRPC_TORTURE_RESTARTS=200`.
+    let restarts = std::env::var("SHMRPC_TORTURE_RESTARTS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    for round in 0..restarts {
+        let old = scene.pids()[0];
+        if round % 2 == 0 { scene.kill(old) } else { scene.stop(old) }
+        let new = scene.start_worker();
+        for client in &clients {
+            assert_eq!(pid(client).unwrap(), new, "restart {round}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_worker_is_an_error_that_names_it() {
+    let mut scene = Scene::new(1);
+    let (client, victim) = (scene.connect(), scene.pids()[0]);
+    let hanging = {
+        let client = client.clone();
+        std::thread::spawn(move || call(&client, "hang", Door::Json, b"[60000]"))
+    };
+    std::thread::sleep(Duration::from_millis(200));
+    scene.kill(victim);
+    match hanging.join().unwrap() {
+        Err(RpcError::WorkerDied { service, method, worker }) => {
+            assert_eq!((service.as_str(), method.as_str()), ("torture", "hang"));
+            assert_eq!(worker, format!("pid {victim}"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let new = scene.start_worker();
+    assert_eq!(pid(&client).unwrap(), new);
+}
+
+#[test]
+fn an_idempotent_call_is_run_once_more_and_never_a_third_time() {
+    let mut scene = Scene::new(2);
+    let client = scene.connect();
+    let tally = scene.folder.with_extension("tally");
+    let begun = || std::fs::metadata(&tally).map_or(0, |meta| meta.len());
+    let args = serde_json::to_vec(&(60_000, &tally)).unwrap();
+    let hanging = {
+        let client = client.clone();
+        std::thread::spawn(move || call(&client, "hang_idempotent", Door::Json, &args))
+    };
+    let until = Instant::now() + PATIENCE;
+    for attempt in 1..=2 {
+        while begun() < attempt && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(begun(), attempt);
+        // Which worker runs it? The one that does not answer is not asked: kill both, start one.
+        for pid in scene.pids() {
+            scene.kill(pid);
+        }
+        if attempt == 1 {
+            scene.start_worker();
+        }
+    }
+    let error = hanging.join().unwrap().unwrap_err();
+    assert!(matches!(error, RpcError::WorkerDied { .. }), "{error}");
+    let _ = std::fs::remove_file(&tally);
+    scene.start_worker();
+    pid(&client).unwrap();
+}
+
+#[test]
+fn a_request_that_kills_its_worker_is_not_run_by_the_others() {
+    let mut scene = Scene::new(3);
+    let client = scene.connect();
+    let error = call(&client, "die", Door::Json, b"[]").unwrap_err();
+    assert!(matches!(error, RpcError::WorkerDied { .. }), "{error}");
+    pid(&client).unwrap();
+    let mut dead = 0;
+    scene.workers.retain_mut(|child| {
+        let gone = child.try_wait().expect("our child").is_some();
+        dead += u32::from(gone);
+        !gone
+    });
+    assert_eq!(dead, 1);
+}
+
+#[test]
+fn calls_without_a_worker_wait_for_one_and_then_give_up() {
+    let mut scene = Scene::new(1);
+    let mut options = ConnectOptions::default();
+    options.runtime_dir = Some(scene.folder.clone());
+    options.reconnect_timeout = Duration::from_millis(300);
+    let client = Connection::connect_any("shm://torture", &options).unwrap();
+    let only = scene.pids()[0];
+    scene.kill(only);
+    let error = pid(&client).unwrap_err();
+    assert!(matches!(error, RpcError::Unavailable { .. }), "{error}");
+    let new = scene.start_worker();
+    assert_eq!(pid(&client).unwrap(), new);
+}
+
+#[test]
+fn killing_everything_leaves_nothing_after_one_start_and_stop() {
+    let mut scene = Scene::new(3);
+    let mut client = scene.command("torture_client").args(["100000000", "7"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    for pid in scene.pids() {
+        scene.kill(pid);
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
+    // What the kills have left is swept by the next worker; the scene checks that nothing remains.
+    scene.start_worker();
+}
+
+#[test]
+fn a_killed_client_leaves_nothing_and_disturbs_nobody() {
+    let scene = Scene::new(2);
+    let steady = scene.connect();
+    for _ in 0..10 {
+        let mut client = scene.command("torture_client").args(["100000000", "7"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        client.kill().unwrap();
+        client.wait().unwrap();
+        pid(&steady).unwrap();
+    }
+}
