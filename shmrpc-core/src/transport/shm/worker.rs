@@ -32,7 +32,7 @@ use crate::{
     error::ServeError,
     method::ServiceDescription,
     server::Service,
-    shm::{board::Board, channel::Claimer, counters::Counters},
+    shm::{board::Board, channel::Claimer, counters::Counters, doorbell::Doorbell},
 };
 
 /// How a worker is to run.
@@ -65,6 +65,9 @@ struct Shared {
     index: u8,
     nonce: u64,
     claimer: Claimer,
+    /// Where the pool sleeps. Not the node's, at which this process waits for its own calls: a post would be
+    /// taken by whoever sleeps there, and the one that it was for would sleep on.
+    doorbell: Doorbell,
     counters: Counters,
     clients: Mutex<Vec<Arc<Client>>>,
     seats: RwLock<Arc<HashMap<u16, Arc<Seat>>>>,
@@ -97,6 +100,7 @@ impl Worker {
         description.port = options.port;
         let seat = join::take_place(&membership, &description)?;
         let counters = Counters::create(description.methods.len()).map_err(other("making counters"))?;
+        let doorbell = Doorbell::create().map_err(other("making a doorbell"))?;
         let methods = description.methods.iter().enumerate().map(|(n, m)| (m.id.0, n)).collect();
         let shared = Arc::new_cyclic(|me| Shared {
             me: Weak::clone(me),
@@ -107,6 +111,7 @@ impl Worker {
             index: seat.index,
             nonce: seat.nonce,
             claimer: Claimer::new(seat.index, seat.nonce),
+            doorbell,
             counters,
             clients: Mutex::default(),
             seats: RwLock::default(),
@@ -149,7 +154,7 @@ impl Worker {
         }
         shared.node.withdraw(shared.nonce);
         for _ in lock(&self.threads).iter() {
-            shared.node_doorbell_post();
+            shared.doorbell.post();
         }
         let until = Instant::now() + at_most;
         while shared.running.load(Ordering::Acquire) > 0 && Instant::now() < until {
@@ -176,10 +181,6 @@ impl Drop for Worker {
 }
 
 impl Shared {
-    fn node_doorbell_post(&self) {
-        self.node.doorbell().post();
-    }
-
     /// Lists this worker as ready; whoever was listed before is dialled, whoever comes later dials us.
     fn become_visible(self: &Arc<Self>) -> std::io::Result<()> {
         self.node.publish(Entry {

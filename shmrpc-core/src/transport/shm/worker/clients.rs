@@ -97,7 +97,7 @@ impl Shared {
             replies: Mutex::new(Arenas::new(ARENA_CAP_BYTES)),
         });
         lock(&self.clients).push(client);
-        link.send(&self.welcome(), &[self.board.fd(), self.node.doorbell().fd(), self.counters.fd()]);
+        link.send(&self.welcome(), &[self.board.fd(), self.doorbell.fd(), self.counters.fd()]);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Shared {
         }
         // A thread may have seen the ready bit before it had the seat: let one look again.
         if self.board.retract_sleep(self.index) {
-            self.node.doorbell().post();
+            self.doorbell.post();
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! What a pool thread does: look for a call, run it, answer it; and when there is none, watch the ring
-//! that it served last for as long as that has lately paid, then sleep on the process's doorbell.
+//! that it served last for as long as that has lately paid, then sleep on the worker's doorbell.
 //!
 //! The protocol between publishing, attending, readiness and sleep is in docs/memory-model.md; each fence
 //! names its partner.
@@ -236,11 +236,11 @@ impl PoolThread<'_> {
         if self.next_ready().is_some() || self.shared.draining.load(Ordering::Acquire) {
             // Somebody may have woken us in the meantime; its post is then on its way, and taken.
             if !self.shared.board.retract_sleep(self.shared.index) {
-                self.shared.node.doorbell().wait(SLEEP_SLICE);
+                self.shared.doorbell.wait(SLEEP_SLICE);
             }
             return;
         }
-        if !self.shared.node.doorbell().wait(SLEEP_SLICE) {
+        if !self.shared.doorbell.wait(SLEEP_SLICE) {
             self.shared.board.retract_sleep(self.shared.index);
         }
         self.learn(since.elapsed());
