@@ -9,6 +9,7 @@ pub mod error;
 pub mod frame;
 pub mod method;
 pub mod observe;
+pub mod peer_uid;
 pub mod process;
 pub mod runtime_dir;
 pub mod server;
@@ -26,3 +27,4 @@ pub use server::{Definition, Loan, LoanError, ServeOptions, Service, Serving, Sh
 pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
 pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamReceiver, StreamSender};
 pub use transport::inproc::{Published, in_process, publish};
+pub use transport::tcp::gateway::{Gateway, TcpOptions};

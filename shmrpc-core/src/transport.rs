@@ -3,9 +3,9 @@
 
 pub(crate) mod inproc;
 pub(crate) mod io;
-#[allow(dead_code, reason = "TCP uses the rest")]
 pub(crate) mod session;
 pub(crate) mod shm;
+pub(crate) mod tcp;
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,6 +55,12 @@ pub(crate) fn connect(
             let name = name.as_deref().or(own_name).ok_or_else(unnamed)?;
             Ok(Arc::new(shm::client::ShmClient::connect(name, &endpoint.to_string(), options)?))
         }
-        Endpoint::Tcp { .. } => Err(unnamed()),
+        Endpoint::Tcp { host, port } => {
+            let port = port.or(info.map(|info| info.port)).ok_or_else(|| ConnectError::NotFound {
+                service: "a service without a port".into(),
+                endpoint: endpoint.to_string(),
+            })?;
+            Ok(Arc::new(tcp::TcpTransport::connect(host, port, own_name, options)?))
+        }
     }
 }

@@ -126,8 +126,9 @@ impl Transport for Inproc {
         let deadline = (call.deadline < NO_DEADLINE).then_some(until);
         let context = CallContext::new(id, deadline).with_cancelled(accepted.cancelled);
         let (service, door, payload) = (Arc::clone(&self.service), call.door, call.payload.to_vec());
+        let responder = server.responder(id);
         runtime().spawn_blocking(move || {
-            let call = IncomingCall::new(Cow::Owned(payload), door, context, accepted.responder);
+            let call = IncomingCall::new(Cow::Owned(payload), door, context, responder);
             contained(&service, index, call.with_stream(accepted.stream));
         });
         Ok(ClientStream {

@@ -104,7 +104,6 @@ pub(crate) struct Session {
 #[derive(Default)]
 struct Calls {
     open: HashMap<u64, Entry>,
-    last_accepted: u64,
     ended: Option<String>,
 }
 
@@ -129,9 +128,8 @@ pub(crate) struct Opened {
     pub(crate) receiver: ByteReceiver,
 }
 
-/// A call of the peer's that we took on.
+/// A call of the peer's that we took on; [`Session::finish`] or a [`Session::responder`] answers it.
 pub(crate) struct Accepted {
-    pub(crate) responder: Responder,
     pub(crate) stream: ServerStream,
     pub(crate) cancelled: Arc<AtomicBool>,
 }
@@ -181,29 +179,24 @@ impl Session {
     }
 
     /// Takes on a call of the peer's.
-    pub(crate) fn accept(
-        self: &Arc<Self>,
-        id: u64,
-        shape: Shape,
-        until: Instant,
-    ) -> Result<Accepted, Violation> {
+    pub(crate) fn accept(&self, id: u64, shape: Shape, until: Instant) -> Result<Accepted, Violation> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let inbox = streams_up(shape).then(|| self.inbox(id));
         let outbox = streams_down(shape).then(|| self.outbox(id));
         let mut calls = self.lock();
-        if id == 0 || id <= calls.last_accepted {
-            return Err(Violation(format!("call {id} after call {}: ids must grow", calls.last_accepted)));
+        if id == 0 || calls.open.contains_key(&id) {
+            return Err(Violation(format!("call id {id} is zero or in use")));
         }
-        calls.last_accepted = id;
         let role = Role::Theirs { cancelled: Arc::clone(&cancelled), on_cancel: None };
         calls.open.insert(id, Entry { inbox: inbox.clone(), outbox: outbox.clone(), role });
         drop(calls);
         let receiver = ByteReceiver::new(inbox, until, None);
-        Ok(Accepted {
-            responder: Responder::new(SessionReply { session: Arc::clone(self), id }),
-            stream: ServerStream { sender: ByteSender::new(outbox, until), receiver },
-            cancelled,
-        })
+        Ok(Accepted { stream: ServerStream { sender: ByteSender::new(outbox, until), receiver }, cancelled })
+    }
+
+    /// The obligation to answer an accepted call, for a handler.
+    pub(crate) fn responder(self: &Arc<Self>, id: u64) -> Responder {
+        Responder::new(SessionReply { session: Arc::clone(self), id })
     }
 
     /// Runs `on_cancel` when the peer cancels the call or is lost: at once if that has happened already,
@@ -329,7 +322,7 @@ impl Session {
     }
 
     /// Answers a call of the peer's, unless it has been cancelled. Its streams end with it.
-    fn finish(&self, id: u64, status: Status, body: &[u8]) {
+    pub(crate) fn finish(&self, id: u64, status: Status, body: bytes::Bytes) {
         let Some(entry) = self.lock().open.remove(&id) else { return };
         settle(entry.inbox, entry.outbox, Err(RpcError::Cancelled));
         let (status, payload) = match self.limits.peer_max_message_bytes {
@@ -337,7 +330,7 @@ impl Session {
                 let text = format!("reply of {} bytes exceeds the limit of {limit} bytes", body.len());
                 (Status::TooLarge, text.into())
             }
-            _ => (status, bytes::Bytes::copy_from_slice(body)),
+            _ => (status, body),
         };
         self.sink.send(Frame::Reply { id, status, payload });
     }
@@ -401,6 +394,6 @@ struct SessionReply {
 
 impl ReplySink for SessionReply {
     fn send(self: Box<Self>, status: Status, body: &[u8]) {
-        self.session.finish(self.id, status, body);
+        self.session.finish(self.id, status, bytes::Bytes::copy_from_slice(body));
     }
 }

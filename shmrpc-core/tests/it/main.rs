@@ -5,3 +5,4 @@ mod inproc;
 mod service;
 mod shm;
 mod suite;
+mod tcp;

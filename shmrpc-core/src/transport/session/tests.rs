@@ -117,7 +117,7 @@ fn a_peer_that_breaks_the_protocol_is_named() {
     assert!(session.on_frame(Frame::Hello(Bytes::new())).is_err());
     let _accepted = session.accept(5, Shape::Unary, soon()).unwrap();
     assert!(session.accept(5, Shape::Unary, soon()).is_err(), "a call id twice");
-    assert!(session.accept(4, Shape::Unary, soon()).is_err(), "a call id that shrinks");
+    assert!(session.accept(0, Shape::Unary, soon()).is_err(), "no call id");
     let opened = session.open(2, Shape::Download, label(), soon()).unwrap();
     session.on_frame(Frame::StreamEnd { id: 2, status: Status::Ok, reason: String::new() }).unwrap();
     assert!(session.on_frame(item(2, 1)).is_err(), "items after their end");
@@ -135,7 +135,7 @@ fn a_cancelled_call_is_not_answered() {
     assert!(accepted.cancelled.load(Ordering::Acquire));
     assert_eq!(accepted.stream.sender.send(Bytes::new()), Err(StreamClosed::Cancelled));
     assert!(matches!(accepted.stream.receiver.recv(), Some(Err(RpcError::Cancelled))));
-    accepted.responder.reply(b"late");
+    session.responder(1).reply(b"late");
     drop(accepted.stream);
     assert_eq!(sent.take(), []);
 }
@@ -143,7 +143,8 @@ fn a_cancelled_call_is_not_answered() {
 #[test]
 fn a_reply_beyond_the_peers_limit_becomes_an_error() {
     let (session, sent) = session();
-    session.accept(1, Shape::Unary, soon()).unwrap().responder.reply(&[0; 501]);
+    session.accept(1, Shape::Unary, soon()).unwrap();
+    session.responder(1).reply(&[0; 501]);
     let [Frame::Reply { id: 1, status: Status::TooLarge, .. }] = sent.take()[..] else { panic!() };
     let accepted = session.accept(2, Shape::Download, soon()).unwrap();
     assert!(matches!(accepted.stream.sender.send(vec![0; 501]), Err(StreamClosed::TooLarge { .. })));

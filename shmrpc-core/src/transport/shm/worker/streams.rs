@@ -45,7 +45,7 @@ impl Shared {
         self.running.fetch_add(1, Ordering::AcqRel);
         let counted = Responder::new(Counted {
             shared: Arc::clone(self),
-            responder: accepted.responder,
+            responder: client.session.responder(id),
             method,
             bytes_in: call.payload.len() as u64,
             begun_ns: monotonic_ns(),

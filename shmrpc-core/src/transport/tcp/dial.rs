@@ -1,0 +1,96 @@
+//! The client's side of making a connection: resolve, connect, Hello, Welcome.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{
+    link::Link,
+    reader::{FrameReader, Received},
+    socket,
+};
+use crate::{
+    client::ConnectOptions,
+    error::ConnectError,
+    frame::{
+        DEFAULT_MAX_MESSAGE_BYTES, Frame, VERSION, encode,
+        handshake::{Hello, MAX_LIMIT_BYTES, SNAPPY, Welcome},
+    },
+};
+
+/// What a client must know to connect, and to connect again.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// As the user wrote it, for errors.
+    pub(super) endpoint: String,
+    pub(super) service: Option<String>,
+    pub(super) options: ConnectOptions,
+}
+
+impl Address {
+    pub(super) fn max_message_bytes(&self) -> u64 {
+        self.options.max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES).min(MAX_LIMIT_BYTES)
+    }
+
+    fn io(&self, doing: &str, source: std::io::Error) -> ConnectError {
+        ConnectError::Io { endpoint: self.endpoint.clone(), doing: doing.into(), source }
+    }
+
+    fn refused(&self, reason: String) -> ConnectError {
+        ConnectError::Refused { endpoint: self.endpoint.clone(), reason }
+    }
+}
+
+/// Connects once, within the timeout of the options.
+pub(super) async fn dial(address: &Address) -> Result<Arc<Link>, ConnectError> {
+    let after = address.options.timeout;
+    tokio::time::timeout(after, handshake(address))
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::TimedOut { endpoint: address.endpoint.clone(), after }))
+}
+
+async fn handshake(address: &Address) -> Result<Arc<Link>, ConnectError> {
+    let stream = TcpStream::connect((address.host.as_str(), address.port))
+        .await
+        .map_err(|source| address.io("connecting", source))?;
+    socket::prepare(&stream);
+    send_hello(address, stream).await
+}
+
+async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link>, ConnectError> {
+    let mut hello = Hello::new(address.service.clone());
+    hello.max_message_bytes = address.max_message_bytes();
+    if address.options.compress {
+        hello.compression.push(SNAPPY.into());
+    }
+    let body =
+        serde_json::to_vec(&hello).map_err(|error| address.io("writing the handshake", error.into()))?;
+    let hello_frame = encode(Frame::Hello(body.into()), false);
+    for part in [hello_frame.head, hello_frame.payload] {
+        stream.write_all(&part).await.map_err(|source| address.io("sending the handshake", source))?;
+    }
+    let stream = Arc::new(stream);
+    // The caller's timeout bounds the handshake; afterwards a reply may take its time.
+    let frame_timeout = Duration::from_secs(60);
+    let mut reader = FrameReader::new(Arc::clone(&stream), hello.max_message_bytes, frame_timeout);
+    let received = reader.next().await.map_err(|error| address.refused(error.to_string()))?;
+    let body = match received {
+        Received::Frame(Frame::Welcome(body)) => body,
+        Received::Frame(Frame::Refuse { reason, .. }) => return Err(address.refused(reason)),
+        Received::Closed => {
+            return Err(address.refused("it closed the connection without a word".into()));
+        }
+        Received::Frame(_) | Received::Oversized { .. } => {
+            return Err(address.refused("it does not speak this protocol".into()));
+        }
+    };
+    let welcome: Welcome = serde_json::from_slice(&body)
+        .map_err(|error| address.refused(format!("its welcome cannot be understood: {error}")))?;
+    if welcome.version != VERSION {
+        let theirs = welcome.version;
+        return Err(address.refused(format!("it speaks version {theirs} of the protocol, not {VERSION}")));
+    }
+    Ok(Link::start(stream, reader, &hello, welcome))
+}

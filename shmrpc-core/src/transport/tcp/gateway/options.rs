@@ -1,0 +1,60 @@
+//! What a gateway allows, with defaults that are safe on loopback.
+
+use std::time::Duration;
+
+use crate::frame::{DEFAULT_MAX_MESSAGE_BYTES, handshake::MAX_LIMIT_BYTES};
+
+/// Limits and admission of a [`Gateway`](super::Gateway).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpOptions {
+    /// A further name under which the service may be asked for (its name with a prefix, say).
+    pub service: Option<String>,
+    /// Connections at a time; those beyond are told and closed (default 10,240).
+    pub max_connections: usize,
+    /// Calls under way in one connection; those beyond are answered busy (default 1024).
+    pub max_in_flight: u32,
+    /// Longest arguments, reply or item (default 16 MiB).
+    pub max_message_bytes: u64,
+    /// A handshake must be done in that time (default 10 s).
+    pub handshake_timeout: Duration,
+    /// A frame that has begun must be complete in that time, plus a second for every 64 KiB of it
+    /// (default 10 s).
+    pub frame_timeout: Duration,
+    /// Agree to snappy if the client asks for it (default yes).
+    pub compress: bool,
+    /// Allow guarded encodings (bincode). Default no.
+    pub force_insecure_serialisation: bool,
+    /// Allow peers on other machines. Default no.
+    pub allow_remote: bool,
+    /// Allow other users of this machine. By default only processes of this process's own uid, and
+    /// root's, may connect over loopback.
+    pub allow_any_local_user: bool,
+    /// Uids of this machine that may connect besides.
+    pub allow_uids: Vec<u32>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            service: None,
+            max_connections: 10_240,
+            max_in_flight: 1024,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            handshake_timeout: Duration::from_secs(10),
+            frame_timeout: Duration::from_secs(10),
+            compress: true,
+            force_insecure_serialisation: false,
+            allow_remote: false,
+            allow_any_local_user: false,
+            allow_uids: Vec::new(),
+        }
+    }
+}
+
+impl TcpOptions {
+    /// The limit on messages, within what the wire format can carry.
+    pub(super) fn message_limit_bytes(&self) -> u64 {
+        self.max_message_bytes.min(MAX_LIMIT_BYTES)
+    }
+}
