@@ -335,6 +335,15 @@ impl Session {
         self.sink.send(Frame::Reply { id, status, payload });
     }
 
+    /// Takes no more calls of ours if none is open; whether that is so now.
+    pub(crate) fn end_if_idle(&self, reason: &str) -> bool {
+        let mut calls = self.lock();
+        if calls.open.is_empty() {
+            calls.ended.get_or_insert_with(|| reason.into());
+        }
+        calls.ended.is_some()
+    }
+
     /// The peer is gone: nothing is sent any more, our calls fail with `error`, the peer's are cancelled.
     pub(crate) fn end(&self, reason: &str, error: impl Fn(&Label) -> RpcError) {
         let mut calls = self.lock();

@@ -70,7 +70,6 @@ pub(crate) static THREE_THEN_PANIC: &MethodInfo = &METHODS[13];
 pub(crate) static TAKE_TWO: &MethodInfo = &METHODS[14];
 pub(crate) static CHUNKS: &MethodInfo = &METHODS[15];
 pub(crate) static DOUBLE_ASYNC: &MethodInfo = &METHODS[16];
-#[expect(dead_code, reason = "for the transports with a limit")]
 pub(crate) static FILL: &MethodInfo = &METHODS[17];
 /// Known to no server.
 pub(crate) static UNKNOWN: MethodInfo = method("unknown", Encoding::Json, Shape::Unary, "()");

@@ -1,10 +1,10 @@
 //! The suite over TCP, through a gateway, and what is TCP's own: limits, admission, compression, hostile
 //! peers, restarts.
 
-// mod hostile;
-// mod limits;
+mod hostile;
+mod limits;
 // mod python;
-// mod restarts;
+mod restarts;
 
 use std::{
     net::{SocketAddr, TcpListener},

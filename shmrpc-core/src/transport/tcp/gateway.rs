@@ -7,10 +7,11 @@ mod options;
 mod peer;
 
 use std::{
+    collections::HashMap,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 
 pub use self::options::TcpOptions;
 use self::peer::{Peer, turn_away};
+use super::writer::Writer;
 use crate::{
     client::{Completion, Connection},
     error::{ServeError, Status},
@@ -47,6 +49,15 @@ struct Shared {
     /// Connections that are served now.
     open: AtomicUsize,
     turned_away: AtomicUsize,
+    /// Their sockets, by a number of their own.
+    writers: Mutex<HashMap<u64, Weak<Writer>>>,
+    next_peer: AtomicU64,
+}
+
+impl Shared {
+    fn writers(&self) -> MutexGuard<'_, HashMap<u64, Weak<Writer>>> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +86,8 @@ impl Gateway {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| ServeError::io(doing("listening on"), source))?;
         let (open, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { upstream, options, open, turned_away });
+        let (writers, next_peer) = (Mutex::default(), AtomicU64::new(0));
+        let shared = Arc::new(Shared { upstream, options, open, turned_away, writers, next_peer });
         let (phase, seen) = watch::channel(Phase::Serving);
         let accepting = runtime().spawn(accept(Arc::clone(&shared), listener, seen));
         Ok(Self { shared, phase, accepting, local_addr })
@@ -129,6 +141,10 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.phase.send_replace(Phase::Stopped);
         self.accepting.abort();
+        // Here and now, so that a client that is served by a successor a moment later is not held up by
+        // a connection of ours that is about to end.
+        let writers = std::mem::take(&mut *self.shared.writers());
+        writers.into_values().filter_map(|writer| writer.upgrade()).for_each(|writer| writer.close());
     }
 }
 
@@ -171,7 +187,10 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, phase: &wa
     let phase = phase.clone();
     tokio::spawn(async move {
         let peer = Peer::new(Arc::clone(&shared), stream, from);
+        let number = shared.next_peer.fetch_add(1, Ordering::Relaxed);
+        shared.writers().insert(number, Arc::downgrade(peer.writer()));
         peer.serve(phase).await;
+        shared.writers().remove(&number);
         shared.open.fetch_sub(1, Ordering::AcqRel);
     });
 }

@@ -144,7 +144,7 @@ impl Link {
                 }
             }
             if let Some(reason) = self.goodbye.get()
-                && self.session.open_calls() == 0
+                && self.session.end_if_idle(reason)
             {
                 break reason.clone();
             }

@@ -86,6 +86,10 @@ impl Peer {
         Self { shared, stream, writer, from }
     }
 
+    pub(super) fn writer(&self) -> &Arc<Writer> {
+        &self.writer
+    }
+
     pub(super) async fn serve(self, phase: watch::Receiver<Phase>) {
         let options = &self.shared.options;
         // Until it has introduced itself a peer may send no long frame.
