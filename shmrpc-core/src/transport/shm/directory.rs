@@ -27,7 +27,7 @@ const LINK: &str = "directory";
 const ENTRY_BYTES: usize = 512;
 const FIRST_ENTRIES: usize = 64;
 const MAX_BYTES: u64 = 64 << 20;
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// As what a process takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,8 @@ impl Directory {
             }
             (Edit { add: Vec::new(), remove: dead }, ())
         })?;
+        // Under the lock: a socket that is bound and does not listen yet looks like a dead one's.
+        let _lock = self.dir.lock(LOCK_TIMEOUT)?;
         for name in file_names(&self.dir.short_path(".")) {
             let stale_link = name.starts_with("directory.");
             if stale_link || (name.ends_with(".sock") && nobody_listens(&self.dir.short_path(&name))) {

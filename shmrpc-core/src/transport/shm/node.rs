@@ -24,7 +24,7 @@ use nix::sys::{
 };
 
 use super::{
-    directory::{Directory, Entry},
+    directory::{Directory, Entry, LOCK_TIMEOUT},
     hub::Hub,
     link::{Arrival, Link},
     message::Message,
@@ -136,8 +136,11 @@ impl Node {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let listener = new_socket()?;
+        // Whoever sweeps the folder must not find the socket before it listens.
+        let lock = dir.lock(LOCK_TIMEOUT)?;
         bind(listener.as_raw_fd(), &UnixAddr::new(&dir.short_path(&format!("{id}.sock")))?)?;
         listen(&listener, Backlog::new(4096)?)?;
+        drop(lock);
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         epoll.add(&stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
         let core = Arc::new(Core {
