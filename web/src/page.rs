@@ -43,8 +43,10 @@ fn render(snapshot: &Snapshot, log: &LogPage) -> Markup {
             h1 { (mark()) "shmrpc" span.host { (snapshot.host) } }
             p #connection .connection role="status" data-state="still" { span.dot {} span.word { "as loaded" } }
         }
-        main #tables { (tables(snapshot)) }
-        (log::section(snapshot, log))
+        main {
+            div #tables { (tables(snapshot)) }
+            (log::section(snapshot, log))
+        }
         div #notices .notices role="status" aria-live="polite" {}
         noscript { p.noscript { "Scripts are off: the page is loaded anew every few seconds." } }
     };

@@ -127,3 +127,31 @@ fn a_buttons_focus_and_an_opened_part_survive_the_updates() {
     let spoken = "return document.getElementById('notices').textContent.includes('echo_serv: stopped')";
     browser.wait_until("the change is told", PATIENCE, spoken, &[]);
 }
+
+#[test]
+fn a_hidden_page_asks_for_nothing() {
+    let Some(browser) = Browser::start("a_hidden_page_asks_for_nothing") else { return };
+    let options = WebOptions { refresh_interval: Duration::from_millis(50), ..WebOptions::default() };
+    let server = TestServer::with(options);
+    browser.open(&format!("http://{}", server.address));
+    steps::wait_until_live(&browser);
+    let note = "window.states = [];
+        new MutationObserver(() => window.states.push(document.getElementById('connection').dataset.state))
+            .observe(document.getElementById('connection'), {attributes: true})";
+    browser.run(note, &[]);
+    let page = browser.cover();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let asked = server.daemon.snapshots_taken();
+        std::thread::sleep(Duration::from_millis(500));
+        if server.daemon.snapshots_taken() == asked {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the hidden page still listens");
+    }
+    server.daemon.log.push("echo_serv", None, LogStream::Stdout, "printed meanwhile".into());
+    browser.show(&page);
+    steps::wait_until_live(&browser);
+    browser.wait_until("nothing is missing", PATIENCE, LINE_IS_THERE, &[json!("printed meanwhile")]);
+    assert_eq!(browser.run("return window.states.includes('paused')", &[]), true);
+}

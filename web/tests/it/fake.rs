@@ -2,7 +2,10 @@
 //! by their names, a console log. For the tests of this crate and for `examples/demo.rs`.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -24,6 +27,7 @@ pub(crate) struct FakeDaemon {
     pub(crate) log: LogTail,
     state: Mutex<State>,
     started: Instant,
+    snapshots_taken: AtomicU64,
 }
 
 pub(crate) struct State {
@@ -40,7 +44,17 @@ impl FakeDaemon {
         state.settle("echo_serv", ServiceStatus::Running);
         let log = LogTail::new(5000, 1 << 20);
         log.push("", None, LogStream::Daemon, "2 services configured".into());
-        Arc::new(Self { log, state: Mutex::new(state), started: Instant::now() })
+        Arc::new(Self {
+            log,
+            state: Mutex::new(state),
+            started: Instant::now(),
+            snapshots_taken: AtomicU64::new(0),
+        })
+    }
+
+    /// How often somebody wanted to know how things are.
+    pub(crate) fn snapshots_taken(&self) -> u64 {
+        self.snapshots_taken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -73,6 +87,7 @@ impl State {
 
 impl Daemon for FakeDaemon {
     fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots_taken.fetch_add(1, Ordering::Relaxed);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         Arc::new(Snapshot {
             time_ms: time.as_millis() as u64,

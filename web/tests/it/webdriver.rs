@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::http;
 
@@ -32,6 +33,8 @@ pub(crate) struct Browser {
     driver: Child,
     address: SocketAddr,
     session: String,
+    /// Where both keep their files; goes when they have gone.
+    _folder: TempDir,
 }
 
 impl Browser {
@@ -49,7 +52,9 @@ impl Browser {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), notice.as_bytes());
             return None;
         };
+        let folder = tempfile::tempdir().expect("a folder for the browser");
         let mut driver = Command::new(driver)
+            .env("TMPDIR", folder.path())
             .args(["--port=0", "--log-level=WARNING"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -57,7 +62,7 @@ impl Browser {
             .spawn()
             .expect("chromedriver can be started");
         let address = announced_address(&mut driver);
-        let mut browser = Self { driver, address, session: String::new() };
+        let mut browser = Self { driver, address, session: String::new(), _folder: folder };
         let options = json!({"binary": chromium, "args": ARGUMENTS});
         let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}});
         let made = browser.command("POST", "", &json!({"capabilities": {"alwaysMatch": wanted}}));
@@ -110,6 +115,24 @@ impl Browser {
             }
             std::thread::sleep(Duration::from_millis(25));
         }
+    }
+
+    /// Opens another tab and shows it, which hides this one; returns what [`show`](Self::show) takes.
+    pub(crate) fn cover(&self) -> Value {
+        let covered = self.command("GET", "/window", &json!({}));
+        let made = self.command("POST", "/window/new", &json!({"type": "tab"}));
+        self.show(&made["handle"]);
+        covered
+    }
+
+    /// Shows a tab.
+    pub(crate) fn show(&self, tab: &Value) {
+        self.command("POST", "/window", &json!({"handle": tab}));
+        self.cdp("Page.bringToFront", &json!({}));
+    }
+
+    fn cdp(&self, command: &str, parameters: &Value) -> Value {
+        self.command("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 
     /// What the browser complained about: script errors, blocked content, failed requests.
