@@ -85,7 +85,9 @@ pub enum Acquired {
 /// # Initial value 1: a lock with an owner
 /// The process that locks is the owner until it unlocks, from whichever of its threads. Unlocking what one
 /// does not hold is [`LockError::NotOwner`]. It is not recursive: a second `lock` by the same process
-/// waits. When the owner dies, the next to lock gets [`Acquired::Recovered`]. Nobody is served in order.
+/// waits. When the owner dies, the next to lock gets [`Acquired::Recovered`]. Nobody is served in order. A
+/// child made by `fork` does not hold what its parent locked; a program that another one replaces by `exec`
+/// is the same process still, and holds on.
 ///
 /// # Initial value 0: a signal
 /// Nobody ever owns it: `unlock` posts, by whomever, and each post lets one `lock` through, as with any

@@ -114,6 +114,12 @@ fn child_process() {
             connect().lock(PATIENCE).unwrap();
         }
         "post" => connect().unlock().unwrap(),
+        "churn" => {
+            // No spin: the more moments in which a kill finds it asleep, waking or posting.
+            let lock = connect().with_spin(Duration::ZERO);
+            say("churning");
+            while lock.lock_guard(PATIENCE).is_ok() {}
+        }
         "permissions" => {
             let umask = nix::sys::stat::Mode::from_bits_truncate(words[2].parse().unwrap());
             nix::sys::stat::umask(umask);
@@ -357,6 +363,27 @@ fn the_lock_of_a_killed_holder_is_recovered() {
     assert_eq!(holder.0.wait().unwrap().signal(), Some(libc::SIGKILL));
     lock.unlock().unwrap();
     assert_eq!(lock.lock(PATIENCE).unwrap(), Acquired::Clean);
+}
+
+#[test]
+fn kills_at_any_moment_stop_nobody_else() {
+    let name = TestName::new("churn");
+    let lock = name.lock(LockMode::CreateNewExclusive, 1).unwrap();
+    let churn = || {
+        let mut player = Player::start("churn", &[&name.0]);
+        player.expect("churning");
+        player
+    };
+    let mut players = [churn(), churn(), churn()];
+    for round in 0..40 {
+        let player = &mut players[round % 3];
+        player.0.kill().unwrap();
+        lock.lock_guard(PATIENCE).unwrap();
+        *player = churn();
+    }
+    drop(players);
+    lock.lock_guard(PATIENCE).unwrap();
+    assert_eq!(lock.try_lock().unwrap(), Some(Acquired::Clean));
 }
 
 #[test]
