@@ -27,6 +27,7 @@ fn blocking(endpoints: &str) -> Result<(), Box<dyn std::error::Error>> {
     let client = EchoServerBlockingClient::connect(endpoints)?;
     let raw = client.echo_raw(b"Lorem ipsum")?;
     println!("echo_raw      {}", String::from_utf8_lossy(&raw));
+    println!("echo_in_place {} bytes", client.echo_in_place(&vec![7; 100_000])?.len());
     println!("echo_json     {}", client.echo_json(&json!({"lorem": ["ipsum", 1, null]}))?);
     println!("echo_msgpack  {}", client.echo_msgpack(&json!([1.5, "dolor"]))?);
     let parcel = Parcel { id: 7, text: "sit amet".into(), tags: vec!["fragile".into()] };

@@ -58,6 +58,26 @@
 //! the pool with `#[service(…, workers = 1)]`. Within a worker many calls run at once, on a pool of threads (a `fn`)
 //! and on a tokio runtime (an `async fn`): that is why handlers take `&self` and never `&mut self`.
 //!
+//! # Serving it
+//!
+//! [`serve`] runs a service in this program, alone: `shmrpc::serve(EchoServer)?`. Most services run under the
+//! supervisor instead, which starts as many workers as are needed, replaces those that die and shows what they do.
+//! For it a worker program is one line, and an ini section names it:
+//!
+//! ```no_run
+//! # #[derive(Default)]
+//! # struct EchoServer;
+//! # #[shmrpc::service(name = "echo_serv", port = 5555)]
+//! # impl EchoServer {
+//! #     #[shmrpc::json_method]
+//! #     fn ping(&self) {}
+//! # }
+//! shmrpc::worker_main!(EchoServer); // or `EchoServer = EchoServer::open("data")`, for those without `Default`
+//! ```
+//!
+//! Such a program answers `--describe` (name, port and methods as JSON) without starting anything, and serves alone
+//! with `--serve`. A handler writes lines into the service's log through [`logger`].
+//!
 //! # Its clients
 //!
 //! The macro makes two, with the same methods: `EchoServerClient` (async, for any runtime) and
@@ -115,6 +135,30 @@
 //! Arguments are owned or plainly borrowed (`u32`, `String`, `&str`, `&[T]`, `&T`); clients take references where
 //! that saves a copy. A parameter `&CallContext` ([`server::CallContext`]) does not travel: the worker fills
 //! in the call's id and how much time is left.
+//!
+//! # In place
+//!
+//! A raw method that takes [`ShmBytes`] and [`Loan`] reads its argument where the transport has put it and
+//! writes its reply where the transport takes it. Callers see no difference.
+//!
+//! ```
+//! use shmrpc::{Loan, LoanError, ShmBytes, raw_method, service};
+//!
+//! struct Pages;
+//!
+//! #[service(name = "pages", port = 5558)]
+//! impl Pages {
+//!     #[raw_method]
+//!     fn header(&self, page: ShmBytes<'_>, reply: Loan<'_>) -> Result<(), LoanError> {
+//!         reply.copy_from(&page.read(..4))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! assert_eq!(PagesBlockingClient::in_process(Pages).header(b"%PDF-1.7")?, b"%PDF");
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Streams
 //!

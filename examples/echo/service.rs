@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shmrpc::{StreamSender, bincode_method, json_method, msgpack_method, raw_method, service};
+use shmrpc::{
+    Loan, LoanError, ShmBytes, StreamSender, bincode_method, json_method, msgpack_method, raw_method, service,
+};
 
 /// Answers with what it is told. It has no state; what it had would be each worker's own.
 #[derive(Debug, Default)]
@@ -41,6 +43,12 @@ impl EchoServer {
     #[raw_method(idempotent)]
     fn echo_raw(&self, data: &[u8]) -> Vec<u8> {
         data.to_vec()
+    }
+
+    /// Bytes in, bytes out, in place: the argument is read where it lies, the reply written where it is read.
+    #[raw_method(idempotent)]
+    fn echo_in_place(&self, data: ShmBytes<'_>, reply: Loan<'_>) -> Result<(), LoanError> {
+        reply.copy_from(data)
     }
 
     /// Any JSON value.

@@ -4,6 +4,7 @@ mod agreement;
 mod behaviour;
 mod encodings;
 mod in_place;
+mod over_shm;
 mod streams;
 mod trait_form;
 mod ui;

@@ -47,15 +47,21 @@ pub(super) fn run(args: &CallArgs, runtime_dir: Option<&Path>, out: &mut dyn Wri
         }
     };
     let reply = match method.shape {
-        Shape::Unary => connection.call_bytes_blocking(method.into(), door, &payload)?,
+        Shape::Unary => connection.call_bytes_blocking(method.into(), door, &payload).map_err(Failure::from),
         Shape::Upload | Shape::Duplex if args.raw.as_deref() == Some(Path::new("-")) => {
             return Err(Failure::usage(format!(
                 "{} takes its items from standard input: give its argument as --raw FILE",
                 method.name
             )));
         }
-        _ => stream::run(&connection, method, door, &payload, out)?,
-    };
+        _ => stream::run(&connection, method, door, &payload, out),
+    }
+    .map_err(|failure| {
+        let refused_arguments = failure.code() == Exit::Usage as u8;
+        let hint =
+            if refused_arguments { format!("it is {}", target::usage_of(method)) } else { String::new() };
+        failure.about(&method.name).hint(&hint)
+    })?;
     if reply.status != Status::Ok {
         let error = String::from_utf8_lossy(&reply.body);
         return Err(Failure::new(

@@ -53,6 +53,14 @@ impl Failure {
         self.closed_pipe
     }
 
+    /// Says of whom the text speaks, unless it does so itself.
+    pub(super) fn about(mut self, name: &str) -> Self {
+        if !self.text.contains(name) {
+            self.text = format!("{name}: {}", self.text);
+        }
+        self
+    }
+
     /// Adds a hint after the text.
     pub(super) fn hint(mut self, hint: &str) -> Self {
         if !hint.is_empty() {

@@ -10,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 use shmrpc_core::{
-    ConnectError,
+    ConnectError, RuntimeDir,
     observe::{Observer, ObserverEvent, ObserverRole, WorkerView},
 };
 
@@ -75,17 +75,7 @@ pub(super) fn names(runtime_dir: Option<&Path>) -> Vec<String> {
 }
 
 fn folder(given: Option<&Path>) -> PathBuf {
-    if let Some(given) = given {
-        return given.to_owned();
-    }
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(path) = variable("SHMRPC_DIR") {
-        return path.into();
-    }
-    match variable("XDG_RUNTIME_DIR") {
-        Some(base) => Path::new(&base).join("shmrpc"),
-        None => format!("/tmp/shmrpc-{}", nix::unistd::geteuid()).into(),
-    }
+    given.map_or_else(RuntimeDir::default_path, Path::to_owned)
 }
 
 /// The workers that serve. The folder is not made where there is none.

@@ -2,6 +2,7 @@
 //! has a deadline; what a test starts, it ends.
 
 mod check;
+mod command_line;
 mod lifecycle;
 mod output;
 mod probe;

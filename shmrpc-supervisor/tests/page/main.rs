@@ -1,0 +1,100 @@
+//! The page in a real browser, in front of the real daemon with real workers: the same steps that
+//! `shmrpc-web` runs against its imagined one.
+//!
+//! This program is its own worker: the daemon starts it again, and then it serves. That takes a `main` of
+//! its own, so there is no test harness here; names on the command line choose as they do elsewhere.
+
+#[path = "../../../web/tests/it/http.rs"]
+#[allow(dead_code, reason = "shared with shmrpc-web's tests, which use more of it")]
+mod http;
+#[path = "../it/scene.rs"]
+#[allow(dead_code, reason = "shared with the tests of processes, which use more of it")]
+mod scene;
+#[path = "../../../web/tests/it/steps.rs"]
+mod steps;
+#[path = "../../../web/tests/it/webdriver.rs"]
+#[allow(dead_code, reason = "shared with shmrpc-web's tests, which use more of it")]
+mod webdriver;
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use shmrpc::{
+    json_method, raw_method,
+    server::{Offered, WorkerConfig, worker_program},
+    service,
+};
+
+const NAME: &str = "the_page_of_the_real_daemon";
+
+/// Says what it is told to.
+#[derive(Default)]
+pub struct Talker;
+
+/// Says what it is told to.
+#[service(name = "talker", port = 5601)]
+impl Talker {
+    /// Prints a line.
+    #[json_method]
+    fn say(&self, line: String) {
+        println!("{line}");
+    }
+
+    /// Bytes in, bytes out.
+    #[raw_method]
+    fn echo(&self, data: &[u8]) -> Vec<u8> {
+        data.to_vec()
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|a| a == "--describe") || std::env::var_os(WorkerConfig::VARIABLE).is_some() {
+        return worker_program(&[Offered::new::<Talker>(Talker::default)]);
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("{NAME}: test");
+        return ExitCode::SUCCESS;
+    }
+    let mut names = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
+    let is_chosen = names.peek().is_none() || names.any(|name| NAME.contains(name.as_str()));
+    if is_chosen {
+        the_page_of_the_real_daemon();
+    }
+    println!("test result: ok. {} passed; 0 failed; {NAME}", u8::from(is_chosen));
+    ExitCode::SUCCESS
+}
+
+/// A failure panics, which ends the program with a code that cargo understands.
+fn the_page_of_the_real_daemon() {
+    let Some(browser) = webdriver::Browser::start(NAME) else { return };
+    let this = std::env::current_exe().expect("this program has a path");
+    let ini = format!(
+        "[web monitor]\nhost = 127.0.0.1\nport = 0\n\n[defaults]\nlog_dir = logs\n\n\
+         [Talker]\nimport_from = {}\nmin_proc_num = 2\n",
+        this.display()
+    );
+    let scene = scene::Scene::new(&ini);
+    let mut daemon = scene.start(&[]);
+    daemon.status("talker", "running");
+    let address = daemon.address().parse().expect("an address");
+    let print = |line: &str| {
+        let target = "/api/v1/services/talker/methods/say";
+        let answer = http::post(address, target, "application/json", json!([line]).to_string().as_bytes());
+        assert_eq!((answer.status, answer.text().as_str()), (200, "null"), "{}", daemon.log());
+    };
+    let page = steps::Scene { url: format!("http://{address}"), service: "talker", print: &print };
+    steps::use_the_page(&browser, &page);
+    assert_counted(address);
+    daemon.stop();
+}
+
+/// The calls that printed are in the table of methods: counted in the workers, read by the daemon.
+fn assert_counted(address: std::net::SocketAddr) {
+    scene::eventually("the calls are counted", || {
+        let service = http::get(address, "/api/v1/services/talker").json();
+        let methods = service["methods"].as_array()?.clone();
+        let say = methods.iter().find(|method| method["name"] == "say")?.clone();
+        (say["count"].as_u64()? > 0 && say["errors"] == 0).then_some(())
+    });
+}
