@@ -315,6 +315,9 @@ pub enum FrameError {
         /// All its flags.
         flags: u8,
     },
+    /// A Hello whose id is not [`MAGIC`].
+    #[error("the peer does not speak this protocol")]
+    NotOurs,
     /// Longer than allowed; the connection may go on after skipping the body.
     #[error("{kind:?} of {len_bytes} bytes exceeds the limit of {limit_bytes} bytes")]
     TooLarge {

@@ -145,7 +145,10 @@ fn one_connection_carries_every_size_in_turn() {
     let mib = 1 << 20;
     for len in [0, 1, 64, 4095, 4096, 4097, mib, 16 * mib, 64 * mib, 64] {
         let data: Vec<u8> = (0..len).map(|i: usize| (i.wrapping_mul(31) ^ (i >> 11)) as u8).collect();
-        assert!(call(&client, "echo_raw", Door::Native, &data).unwrap() == data, "{len} bytes came back changed");
+        assert!(
+            call(&client, "echo_raw", Door::Native, &data).unwrap() == data,
+            "{len} bytes came back changed"
+        );
     }
 }
 
@@ -213,7 +216,11 @@ fn old_clients_survive_restarts_of_the_service() {
     let restarts = std::env::var("SHMRPC_TORTURE_RESTARTS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
     for round in 0..restarts {
         let old = scene.pids()[0];
-        if round % 2 == 0 { scene.kill(old) } else { scene.stop(old) }
+        if round % 2 == 0 {
+            scene.kill(old)
+        } else {
+            scene.stop(old)
+        }
         let new = scene.start_worker();
         for client in &clients {
             assert_eq!(pid(client).unwrap(), new, "restart {round}");

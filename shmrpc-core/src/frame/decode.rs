@@ -2,7 +2,9 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{CALL_FIELDS_BYTES, Call, Frame, FrameError, Header, Kind, MAX_METADATA_BYTES, compress, flags};
+use super::{
+    CALL_FIELDS_BYTES, Call, Frame, FrameError, Header, Kind, MAGIC, MAX_METADATA_BYTES, compress, flags,
+};
 use crate::{client::Door, error::Status, method::MethodId};
 
 /// Makes a frame of a header and its whole body. A payload is unpacked if the header says that it is
@@ -20,6 +22,7 @@ pub fn decode(header: Header, body: Bytes, max_message_bytes: u64) -> Result<Fra
     let status = Status::from_u16(code);
     let unpack = |payload| unpack(header, payload, max_message_bytes);
     Ok(match kind {
+        Kind::Hello if id != MAGIC => return Err(FrameError::NotOurs),
         Kind::Hello => Frame::Hello(body),
         Kind::Welcome => Frame::Welcome(body),
         Kind::Refuse => Frame::Refuse { status, reason: text(&body) },

@@ -6,3 +6,4 @@ mod service;
 mod shm;
 mod suite;
 mod tcp;
+mod vectors;

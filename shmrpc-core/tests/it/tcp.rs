@@ -3,7 +3,7 @@
 
 mod hostile;
 mod limits;
-// mod python;
+mod python;
 mod restarts;
 
 use std::{
