@@ -168,6 +168,9 @@ fn failures_name_what_is_at_fault_and_have_their_exit_codes() {
     stall.fails(&["call", "shm://wares", "fail"], 6, &["wares.fail", r#"{"code":17}"#]);
     stall.fails(&["call", "shm://wares", "sleep", "400", "--deadline", "30ms"], 5, &["wares.sleep", "30ms"]);
     stall.fails(&["call", "shm://wares", "die"], 7, &["wares", "die"]);
+    // The service is dead, and its last client gone: neither has left anything.
+    let left = std::fs::read_dir(stall.folder.path().join("run")).unwrap().count();
+    assert_eq!(left, 0);
 }
 
 #[test]

@@ -378,11 +378,11 @@ fn kills_at_any_moment_stop_nobody_else() {
     for round in 0..40 {
         let player = &mut players[round % 3];
         player.0.kill().unwrap();
-        lock.lock_guard(PATIENCE).unwrap();
+        drop(lock.lock_guard(PATIENCE).unwrap());
         *player = churn();
     }
     drop(players);
-    lock.lock_guard(PATIENCE).unwrap();
+    drop(lock.lock_guard(PATIENCE).unwrap());
     assert_eq!(lock.try_lock().unwrap(), Some(Acquired::Clean));
 }
 

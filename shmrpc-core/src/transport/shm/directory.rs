@@ -110,9 +110,14 @@ impl Directory {
         self.edit(|_| (Edit { add: vec![entry.clone()], remove: vec![entry.id] }, ()))
     }
 
-    /// Removes entries by id.
+    /// Removes entries by id. Where only the dead remain, nobody would remove what they left: it goes too.
     pub(crate) fn withdraw(&self, ids: Vec<u64>) -> io::Result<()> {
-        self.edit(|_| (Edit { add: Vec::new(), remove: ids }, ()))
+        let is_deserted = self.edit(|present| {
+            let mut others = present.iter().filter(|entry| !ids.contains(&entry.id)).peekable();
+            let is_deserted = others.peek().is_some() && others.all(|entry| !entry.process.is_alive());
+            (Edit { add: Vec::new(), remove: ids.clone() }, is_deserted)
+        })?;
+        if is_deserted { self.sweep() } else { Ok(()) }
     }
 
     /// Removes what processes that were killed have left: their entries and sockets, and segments that
