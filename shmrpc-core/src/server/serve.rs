@@ -3,6 +3,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use super::{Service, runtime};
 use crate::{
     error::ServeError,
@@ -75,20 +77,32 @@ impl Serving {
 /// # Errors
 /// As [`Serving::start`].
 pub fn serve(service: impl Service) -> Result<(), ServeError> {
+    let termination = Termination::listen()?;
     let serving = Serving::start(Arc::new(service), ServeOptions::default())?;
-    runtime().block_on(termination())?;
+    runtime().block_on(termination.received());
     let _cut_off = serving.drain();
     Ok(())
 }
 
-/// Completes when the process is asked to end.
-pub(super) async fn termination() -> Result<(), ServeError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|e| ServeError::io("listening for signals", e));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask a process to end. Listened for from the time at which this is made, which must be
+/// before anybody can know of the process.
+pub(super) struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    pub(super) fn listen() -> Result<Self, ServeError> {
+        let _runtime = runtime().enter();
+        let listen = |kind| signal(kind).map_err(|e| ServeError::io("listening for signals", e));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Completes when one has come.
+    pub(super) async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Definition, Service, WorkerConfig, log, runtime, serve::termination};
+use super::{Definition, Service, WorkerConfig, log, runtime, serve::Termination};
 use crate::{
     error::ServeError,
     method::{ServiceDescription, ServiceInfo},
@@ -138,6 +138,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
         }
         None => None,
     };
+    let termination = Termination::listen()?;
     let service = (offer.make)();
     let worker = Arc::new(Worker::start(
         service,
@@ -156,13 +157,13 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
             .spawn(move || drain_output(&supervised, &[pipes.0, pipes.1]))
             .map_err(|e| ServeError::io("starting a thread", e))?;
     }
-    runtime().block_on(ended(&worker, config.orphan_timeout))?;
+    runtime().block_on(ended(termination, &worker, config.orphan_timeout));
     worker.drain(config.drain_timeout);
     Ok(())
 }
 
 /// Completes when the worker is asked to end, or has been an orphan for too long.
-async fn ended(worker: &Worker, orphan_timeout: Option<Duration>) -> Result<(), ServeError> {
+async fn ended(termination: Termination, worker: &Worker, orphan_timeout: Option<Duration>) {
     let orphaned = async {
         let Some(timeout) = orphan_timeout else { return std::future::pending().await };
         while worker.without_supervisor_for() < timeout {
@@ -170,11 +171,8 @@ async fn ended(worker: &Worker, orphan_timeout: Option<Duration>) -> Result<(), 
         }
     };
     tokio::select! {
-        outcome = termination() => outcome,
-        () = orphaned => {
-            log::logger().warning("no supervisor for too long: draining");
-            Ok(())
-        }
+        () = termination.received() => {}
+        () = orphaned => log::logger().warning("no supervisor for too long: draining"),
     }
 }
 

@@ -121,27 +121,33 @@ impl Directory {
     }
 
     /// Removes what processes that were killed have left: their entries and sockets, and segments that
-    /// they made but did not live to link.
+    /// they made but did not live to link. Sockets appear under the folder's lock, so that one which
+    /// nobody lists yet is not taken for one that nobody listens to.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         self.edit(|present| {
-            let dead = present.iter().filter(|e| !e.process.is_alive()).map(|e| e.id).collect();
-            let (prefix, linked) = (self.name_prefix(), self.segment_name());
-            for name in file_names(Path::new("/dev/shm")).filter(|name| name.starts_with(&prefix)) {
-                if linked.as_ref() != Some(&name) {
-                    let _ = mman::shm_unlink(name.as_str());
+            let (alive, dead): (Vec<_>, Vec<_>) = present.iter().partition(|e| e.process.is_alive());
+            self.sweep_segments();
+            for name in file_names(&self.dir.short_path(".")) {
+                let listed = |node: &str| alive.iter().any(|entry| entry.node == node);
+                let stale = match name.strip_suffix(".sock") {
+                    Some(node) => !listed(node) && nobody_listens(&self.dir.short_path(&name)),
+                    None => name.starts_with("directory."),
+                };
+                if stale {
+                    let _ = std::fs::remove_file(self.dir.short_path(&name));
                 }
             }
-            (Edit { add: Vec::new(), remove: dead }, ())
-        })?;
-        // Under the lock: a socket that is bound and does not listen yet looks like a dead one's.
-        let _lock = self.dir.lock(LOCK_TIMEOUT)?;
-        for name in file_names(&self.dir.short_path(".")) {
-            let stale_link = name.starts_with("directory.");
-            if stale_link || (name.ends_with(".sock") && nobody_listens(&self.dir.short_path(&name))) {
-                let _ = std::fs::remove_file(self.dir.short_path(&name));
+            (Edit { add: Vec::new(), remove: dead.iter().map(|e| e.id).collect() }, ())
+        })
+    }
+
+    fn sweep_segments(&self) {
+        let (prefix, linked) = (self.name_prefix(), self.segment_name());
+        for name in file_names(Path::new("/dev/shm")).filter(|name| name.starts_with(&prefix)) {
+            if linked.as_ref() != Some(&name) {
+                let _ = mman::shm_unlink(name.as_str());
             }
         }
-        Ok(())
     }
 
     /// Segments of this folder have names that begin so; those of another folder do not.

@@ -48,6 +48,9 @@ pub(crate) trait Party: Send + Sync {
 }
 
 const TICK: Duration = Duration::from_secs(5);
+/// When what a peer has left is swept after its link has ended: a process that is killed is not gone yet
+/// when its sockets are.
+const SWEEPS: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(300), Duration::from_secs(3)];
 const LISTENER: u64 = 0;
 const STOP: u64 = 1;
 
@@ -104,6 +107,8 @@ struct Core {
     links: Mutex<HashMap<u64, Arc<Link>>>,
     parties: Mutex<Vec<Weak<dyn Party>>>,
     entries: Mutex<Vec<Entry>>,
+    /// Sweeps that are still to be done after the last end of a link.
+    sweeps_left: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,11 +141,12 @@ impl Node {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let listener = new_socket()?;
-        // Whoever sweeps the folder must not find the socket before it listens.
-        let lock = dir.lock(LOCK_TIMEOUT)?;
-        bind(listener.as_raw_fd(), &UnixAddr::new(&dir.short_path(&format!("{id}.sock")))?)?;
-        listen(&listener, Backlog::new(4096)?)?;
-        drop(lock);
+        {
+            // Under the lock: a sweep must not meet a socket that nobody listens to yet.
+            let _lock = dir.lock(LOCK_TIMEOUT)?;
+            bind(listener.as_raw_fd(), &UnixAddr::new(&dir.short_path(&format!("{id}.sock")))?)?;
+            listen(&listener, Backlog::new(4096)?)?;
+        }
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         epoll.add(&stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
         let core = Arc::new(Core {
@@ -161,6 +167,7 @@ impl Node {
             links: Mutex::default(),
             parties: Mutex::default(),
             entries: Mutex::default(),
+            sweeps_left: AtomicUsize::new(0),
         });
         let watched = Arc::clone(&core);
         let watcher =
@@ -274,6 +281,9 @@ impl Core {
             return;
         }
         let _ = std::fs::remove_file(self.dir.short_path(&format!("{}.sock", self.id)));
+        if self.sweeps_left.load(Ordering::Acquire) > 0 {
+            let _ = self.directory.sweep();
+        }
         let ids: Vec<u64> = lock(&self.entries).drain(..).map(|entry| entry.id).collect();
         if !ids.is_empty() {
             let _ = self.directory.withdraw(ids);
@@ -296,22 +306,41 @@ impl Core {
     fn watch(self: &Arc<Self>) {
         let mut events = [EpollEvent::empty(); 64];
         let mut next_tick = Instant::now() + TICK;
+        let mut next_sweep = None;
         while !self.stopping.load(Ordering::Acquire) {
-            let left = next_tick.saturating_duration_since(Instant::now());
-            let timeout = EpollTimeout::try_from(left).unwrap_or(EpollTimeout::from(1000_u16));
-            let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            let next = next_sweep.map_or(next_tick, |at| next_tick.min(at));
+            let left = next.saturating_duration_since(Instant::now());
+            // Rounded up, so that the wait does not end a moment too early again and again.
+            let timeout = EpollTimeout::try_from(left + Duration::from_millis(1));
+            let count =
+                self.epoll.wait(&mut events, timeout.unwrap_or(EpollTimeout::from(1000_u16))).unwrap_or(0);
             for event in &events[..count] {
                 match event.data() {
                     LISTENER => self.accept_all(),
                     STOP => return,
-                    token => self.serve_link(token, event.events()),
+                    token => {
+                        if !self.serve_link(token, event.events()) {
+                            self.sweeps_left.store(SWEEPS.len(), Ordering::Release);
+                            next_sweep = Some(Instant::now() + SWEEPS[0]);
+                        }
+                    }
                 }
+            }
+            if next_sweep.is_some_and(|at| Instant::now() >= at) {
+                next_sweep = self.sweep();
             }
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
                 self.tick();
             }
         }
+    }
+
+    /// Removes what killed peers have left; when to look again.
+    fn sweep(&self) -> Option<Instant> {
+        let _ = self.directory.sweep();
+        let left = self.sweeps_left.fetch_sub(1, Ordering::AcqRel) - 1;
+        (left > 0).then(|| Instant::now() + SWEEPS[SWEEPS.len() - left])
     }
 
     fn accept_all(&self) {
@@ -324,20 +353,23 @@ impl Core {
         }
     }
 
-    fn serve_link(&self, token: u64, events: EpollFlags) {
-        let Some(link) = lock(&self.links).get(&token).cloned() else { return };
+    /// Serves a link that has something to say; `false` when it has ended.
+    fn serve_link(&self, token: u64, events: EpollFlags) -> bool {
+        let Some(link) = lock(&self.links).get(&token).cloned() else { return true };
         if events.contains(EpollFlags::EPOLLOUT) {
             link.flush();
         }
         let open = link.pump(|arrival| self.deliver(&link, arrival));
-        if !open || link.is_closed() {
-            lock(&self.links).remove(&token);
-            let _ = self.epoll.delete(link.fd());
-            link.close();
-            if let Some(party) = link.party().and_then(Weak::upgrade) {
-                party.closed(&link);
-            }
+        if open && !link.is_closed() {
+            return true;
         }
+        lock(&self.links).remove(&token);
+        let _ = self.epoll.delete(link.fd());
+        link.close();
+        if let Some(party) = link.party().and_then(Weak::upgrade) {
+            party.closed(&link);
+        }
+        false
     }
 
     fn deliver(&self, link: &Arc<Link>, arrival: Arrival) {

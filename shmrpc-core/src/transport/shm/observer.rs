@@ -165,8 +165,6 @@ impl Party for Shared {
             let gone = workers.swap_remove(at);
             drop(workers);
             let _ = self.events.send(ObserverEvent::Down(gone.view));
-            // Whatever a killed worker left in the folder goes with it.
-            let _ = self.node.directory().sweep();
         }
     }
 }

@@ -207,7 +207,5 @@ impl Party for Shared {
                 self.board.leave_channel(seat.number, seat.nonce);
             }
         }
-        // Whatever a killed client left in the folder goes with it.
-        let _ = self.node.directory().sweep();
     }
 }
