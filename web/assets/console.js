@@ -159,6 +159,7 @@ function rendered(line) {
   const service = document.createElement("span");
   service.className = "service";
   if (line.tint !== null) service.dataset.tint = String(line.tint);
+  if (line.pid !== null) service.title = `pid ${line.pid}`;
   service.textContent = line.service;
   const text = document.createElement("span");
   text.className = "text";

@@ -3,7 +3,7 @@
 // opened again by itself when it breaks or falls silent.
 
 /**
- * @typedef {{cursor: number, time_ms: number, service: string, tint: number | null, stream: string, text: string}} Line
+ * @typedef {{cursor: number, time_ms: number, service: string, pid: number | null, tint: number | null, stream: string, text: string}} Line
  * @typedef {{lines: Line[], missed_lines: number}} LogPage
  * @typedef {"live" | "connecting" | "lost" | "paused"} State
  * @typedef {object} Listener

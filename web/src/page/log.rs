@@ -28,6 +28,7 @@ struct ShownLine {
     cursor: u64,
     time_ms: u64,
     service: String,
+    pid: Option<u32>,
     /// The service's colour; the daemon has none.
     tint: Option<usize>,
     stream: &'static str,
@@ -46,6 +47,7 @@ fn shown_line(snapshot: &Snapshot, line: &LogLine) -> ShownLine {
         cursor: line.cursor,
         time_ms: line.time_ms,
         service: if line.service.is_empty() { "daemon".into() } else { harmless(&line.service) },
+        pid: line.pid,
         tint: place.map(|place| place % TINTS),
         stream: line.stream.name(),
         text: harmless(&line.text),
@@ -92,7 +94,7 @@ fn rendered(line: &ShownLine) -> Markup {
     html! {
         div.line data-stream=(line.stream) data-service=(line.service) {
             time datetime=(whole) { (time) }
-            span.service data-tint=[line.tint] { (line.service) }
+            span.service data-tint=[line.tint] title=[line.pid.map(|pid| format!("pid {pid}"))] { (line.service) }
             span.text { (line.text) }
         }
     }
@@ -194,6 +196,32 @@ mod tests {
         let shown = harmless(&text);
         assert!(shown.ends_with("é … 1,500 characters more"), "{}", &shown[shown.len() - 60..]);
         assert_eq!(harmless(&text[..MAX_CHARS * 2]), text[..MAX_CHARS * 2]);
+    }
+
+    #[test]
+    fn whatever_comes_nothing_that_acts_is_left() {
+        let parts = [
+            "\u{1b}", "[", "]", "0;", "m", "\u{7}", "\u{1b}\\", "\r", "\n", "\0", "\u{9b}", "\u{202e}",
+            "\u{2066}", "\u{200b}", "P", "(", "x", "é", " ", "?25l", "\u{7f}", "\u{feff}", "\t",
+        ];
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..10_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                text += parts[(random % parts.len() as u64) as usize];
+            }
+            let shown = harmless(&text);
+            let acts = |c: char| {
+                (c.is_control() && c != '\t')
+                    || ('\u{2028}'..='\u{202e}').contains(&c)
+                    || ('\u{2060}'..='\u{206f}').contains(&c)
+            };
+            assert!(!shown.contains(acts), "{text:?} became {shown:?}");
+            assert_eq!(harmless(&shown), shown);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The live part of the page: the summary, the services, the workers and the calls per method. Every row
 //! has a key, by which the page's scripts find what has changed.
 
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::format::{self, NOTHING};
@@ -29,7 +29,10 @@ fn summary(snapshot: &Snapshot) -> Markup {
         dl.summary data-key="summary" aria-label="Summary" {
             div { dt { "Running" } dd { (running) span.of { " of " (snapshot.services.len()) } } }
             div { dt { "Workers" } dd { (workers) } }
-            div { dt { "CPU" } dd title=(format!("of {} CPUs, 100 % each", snapshot.cpus)) { (format::share(usage.cpu_share)) } }
+            div {
+                dt { "CPU" }
+                dd title=(format!("of {} CPUs, 100 % each", snapshot.cpus)) { (format::share(usage.cpu_share)) }
+            }
             div { dt { "Memory" } dd { (memory(&usage)) } }
             div { dt { "Calls" } dd { (format::count(calls)) } }
             div { dt { "Up" } dd title=(format!("shmrpc-service {}, pid {}", snapshot.version, snapshot.pid)) {
@@ -50,14 +53,14 @@ fn services(snapshot: &Snapshot) -> Markup {
                     caption.visually-hidden { "Services with their state and what they use" }
                     thead role="rowgroup" {
                         tr role="row" {
-                            th scope="col" role="columnheader" { "Service" }
-                            th scope="col" role="columnheader" { "Status" }
-                            th.number scope="col" role="columnheader" { "Port" }
-                            th scope="col" role="columnheader" { "TCP" }
-                            th.number scope="col" role="columnheader" { "Memory" }
-                            th.number scope="col" role="columnheader" { "CPU" }
-                            th.number scope="col" role="columnheader" { "Workers" }
-                            th.number scope="col" role="columnheader" { "Up" }
+                            (heading("Service"))
+                            (heading("Status"))
+                            (number_heading("Port", ""))
+                            (heading("TCP"))
+                            (number_heading("Memory", ""))
+                            (number_heading("CPU", ""))
+                            (number_heading("Workers", ""))
+                            (number_heading("Up", ""))
                             th scope="col" role="columnheader" { span.visually-hidden { "Start and stop" } }
                         }
                     }
@@ -95,8 +98,10 @@ fn service_row(service: &ServiceSnapshot) -> Markup {
             td role="cell" data-label="TCP" {
                 @match &service.tcp_bind { Some(bind) => span.bind { (bind) }, None => span.off { "off" } }
             }
-            td.number role="cell" data-label="Memory" title=[is_live.then_some(memory_detail)] { (usage(memory(&service.usage))) }
-            td.number role="cell" data-label="CPU" { (usage(format::share(service.usage.cpu_share))) }
+            td.number role="cell" data-label="Memory" title=[is_live.then_some(memory_detail)] {
+                (usage(memory(&service.usage)))
+            }
+            (number("CPU", usage(format::share(service.usage.cpu_share))))
             td.number role="cell" data-label="Workers" title=(pool_bounds(service)) {
                 (service.workers.len()) span.of { " / " (service.max_workers) }
             }
@@ -131,8 +136,9 @@ fn button(service: &ServiceSnapshot, action: Action, is_possible: bool, key: &st
         Action::Stop => "Stop",
         Action::Restart => "Restart",
     };
+    let address = format!("/api/v1/services/{}/{}", url_part(&service.name), action.name());
     html! {
-        form method="post" action=(format!("/api/v1/services/{}/{}", url_part(&service.name), action.name())) data-key=(key) {
+        form method="post" action=(address) data-key=(key) {
             button data-action=(action.name()) data-service=(service.name)
                 aria-disabled=[(!is_possible).then_some("true")] {
                 (word) span.visually-hidden { " " (service.name) }
@@ -159,14 +165,14 @@ fn methods(snapshot: &Snapshot) -> Markup {
                     caption.visually-hidden { "Calls per method, the largest total time first" }
                     thead role="rowgroup" {
                         tr role="row" {
-                            th scope="col" role="columnheader" { "Method" }
-                            th scope="col" role="columnheader" { "Encoding" }
-                            th.number scope="col" role="columnheader" { "Calls" }
+                            (heading("Method"))
+                            (heading("Encoding"))
+                            (number_heading("Calls", ""))
                             th.number scope="col" role="columnheader" aria-sort="descending" { "Total" }
-                            th.number scope="col" role="columnheader" { "Mean" }
-                            th.number scope="col" role="columnheader" { abbr title="half of the calls took no longer" { "p50" } }
-                            th.number scope="col" role="columnheader" { abbr title="99 of 100 calls took no longer" { "p99" } }
-                            th.number scope="col" role="columnheader" { "Errors" }
+                            (number_heading("Mean", ""))
+                            (number_heading("p50", "half of the calls took no longer"))
+                            (number_heading("p99", "99 of 100 calls took no longer"))
+                            (number_heading("Errors", ""))
                         }
                     }
                     tbody role="rowgroup" { @for (service, method) in methods { (method_row(service, method)) } }
@@ -184,17 +190,20 @@ fn method_row(service: &ServiceSnapshot, method: &MethodSnapshot) -> Markup {
         doc => format!("{}\n{doc}", what.signature),
     };
     html! {
-        tr role="row" data-key=(format!("{}.{}", service.name, what.name)) data-idle=[(calls.count == 0).then_some("true")] {
+        tr role="row" data-key=(format!("{}.{}", service.name, what.name))
+            data-idle=[(calls.count == 0).then_some("true")] {
             th.name scope="row" role="rowheader" title=(hint) {
                 span.of { (service.name) "." } span.title { (what.name) }
             }
             td role="cell" data-label="Encoding" { span.encoding { (what.encoding) } }
-            td.number role="cell" data-label="Calls" { (format::count(calls.count)) }
-            td.number role="cell" data-label="Total" { (time((calls.count > 0).then_some(calls.total_ns))) }
-            td.number role="cell" data-label="Mean" { (time(calls.mean_ns)) }
-            td.number role="cell" data-label="p50" { (time(calls.p50_ns)) }
-            td.number role="cell" data-label="p99" { (time(calls.p99_ns)) }
-            td.number role="cell" data-label="Errors" data-bad=[(calls.errors > 0).then_some("true")] { (format::count(calls.errors)) }
+            (number("Calls", format::count(calls.count)))
+            (number("Total", time((calls.count > 0).then_some(calls.total_ns))))
+            (number("Mean", time(calls.mean_ns)))
+            (number("p50", time(calls.p50_ns)))
+            (number("p99", time(calls.p99_ns)))
+            td.number role="cell" data-label="Errors" data-bad=[(calls.errors > 0).then_some("true")] {
+                (format::count(calls.errors))
+            }
         }
     }
 }
@@ -213,29 +222,31 @@ fn workers(snapshot: &Snapshot) -> Markup {
                         caption.visually-hidden { "Worker processes and what they use" }
                         thead role="rowgroup" {
                             tr role="row" {
-                                th scope="col" role="columnheader" { "Process" }
-                                th scope="col" role="columnheader" { "State" }
-                                th.number scope="col" role="columnheader" { "CPU" }
-                                th.number scope="col" role="columnheader" { abbr title="shared pages count by each process's share" { "Memory" } }
-                                th.number scope="col" role="columnheader" { "Resident" }
-                                th.number scope="col" role="columnheader" { "Virtual" }
-                                th.number scope="col" role="columnheader" { "Read" }
-                                th.number scope="col" role="columnheader" { "Written" }
-                                th.number scope="col" role="columnheader" { "Up" }
+                                (heading("Process"))
+                                (heading("State"))
+                                (number_heading("CPU", ""))
+                                (number_heading("Memory", "shared pages count by each process's share"))
+                                (number_heading("Resident", ""))
+                                (number_heading("Virtual", ""))
+                                (number_heading("Read", ""))
+                                (number_heading("Written", ""))
+                                (number_heading("Up", ""))
                             }
                         }
                         tbody role="rowgroup" {
                             @for (service, worker) in rows {
                                 tr role="row" data-key=(worker.pid) {
-                                    th.name scope="row" role="rowheader" { span.of { (service.name) " " } span.title { (worker.pid) } }
+                                    th.name scope="row" role="rowheader" {
+                                        span.of { (service.name) " " } span.title { (worker.pid) }
+                                    }
                                     td role="cell" data-label="State" { (worker.state.name()) }
-                                    td.number role="cell" data-label="CPU" { (format::share(worker.usage.cpu_share)) }
-                                    td.number role="cell" data-label="Memory" { (memory(&worker.usage)) }
-                                    td.number role="cell" data-label="Resident" { (format::bytes(worker.usage.rss_bytes)) }
-                                    td.number role="cell" data-label="Virtual" { (format::bytes(worker.usage.virtual_bytes)) }
-                                    td.number role="cell" data-label="Read" { (format::bytes(worker.usage.read_bytes)) }
-                                    td.number role="cell" data-label="Written" { (format::bytes(worker.usage.written_bytes)) }
-                                    td.number role="cell" data-label="Up" { (format::millis(worker.uptime_ms)) }
+                                    (number("CPU", format::share(worker.usage.cpu_share)))
+                                    (number("Memory", memory(&worker.usage)))
+                                    (number("Resident", format::bytes(worker.usage.rss_bytes)))
+                                    (number("Virtual", format::bytes(worker.usage.virtual_bytes)))
+                                    (number("Read", format::bytes(worker.usage.read_bytes)))
+                                    (number("Written", format::bytes(worker.usage.written_bytes)))
+                                    (number("Up", format::millis(worker.uptime_ms)))
                                 }
                             }
                         }
@@ -244,6 +255,24 @@ fn workers(snapshot: &Snapshot) -> Markup {
             }
         }
     }
+}
+
+fn heading(word: &str) -> Markup {
+    html! { th scope="col" role="columnheader" { (word) } }
+}
+
+/// The heading of a column of numbers, with a hint for those who point at it.
+fn number_heading(word: &str, hint: &str) -> Markup {
+    html! {
+        th.number scope="col" role="columnheader" {
+            @if hint.is_empty() { (word) } @else { abbr title=(hint) { (word) } }
+        }
+    }
+}
+
+/// A number with the heading that stands beside it where there are no columns.
+fn number(label: &str, text: impl Render) -> Markup {
+    html! { td.number role="cell" data-label=(label) { (text) } }
 }
 
 /// Proportional where known, resident otherwise.
