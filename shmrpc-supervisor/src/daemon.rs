@@ -41,7 +41,7 @@ use crate::{
     plan::{Plan, ServicePlan},
     process,
     report::Host,
-    strays,
+    sources, strays,
 };
 
 /// How long workers of an earlier daemon have to be found before new ones are started.
@@ -72,13 +72,13 @@ pub enum DaemonError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// Ports are taken.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", .0.iter().map(|error| sources::told(error)).collect::<Vec<_>>().join("\n"))]
     Listen(Vec<ListenError>),
     /// Workers cannot be watched.
-    #[error("cannot watch services: {0}")]
+    #[error("cannot watch services")]
     Observe(#[from] ConnectError),
     /// The operating system refused something.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -158,9 +158,14 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     tracing::info!("dashboard at http://{address}/");
     let (end_web, web_ends) = oneshot::channel::<()>();
     let web_options = web_options(&plan, token);
-    let serving = tokio::spawn(shmrpc_web::serve(web, Arc::new(handle), web_options, async {
-        let _ended_either_way = web_ends.await;
-    }));
+    let serving = tokio::spawn(async move {
+        let ends = async {
+            let _ended_either_way = web_ends.await;
+        };
+        if let Err(error) = shmrpc_web::serve(web, Arc::new(handle), web_options, ends).await {
+            tracing::error!(%error, "the dashboard has ended; the services run on");
+        }
+    });
 
     daemon.run(inbox, signals).await;
     daemon.end_strays().await;

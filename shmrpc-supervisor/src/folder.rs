@@ -26,7 +26,7 @@ pub enum FolderError {
     #[error(transparent)]
     Unusable(#[from] RuntimeDirError),
     /// The operating system refused something.
-    #[error("runtime folder {path}: {source}")]
+    #[error("runtime folder {path}")]
     Io {
         /// The folder.
         path: PathBuf,

@@ -11,7 +11,9 @@ use shmrpc_core::{
     ConnectOptions, Connection, RpcError,
     client::{Reply, Target},
 };
-use shmrpc_web::{Action, Call, ControlError, Daemon, DaemonFuture, LogPage, LogTail, Snapshot};
+use shmrpc_web::{
+    Action, Call, ControlError, Daemon, DaemonFuture, LogPage, LogTail, ServiceStatus, Snapshot,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::daemon::Message;
@@ -41,6 +43,19 @@ impl Handle {
         lock(&self.connections).remove(service);
     }
 
+    /// A service that nobody wants to run is not waited for.
+    fn check_wanted(&self, service: &str) -> Result<(), RpcError> {
+        let snapshot = self.snapshot();
+        let status = snapshot.service(service).map(|service| service.status);
+        match status {
+            Some(ServiceStatus::Stopped | ServiceStatus::Fatal | ServiceStatus::Exited) | None => {
+                let status = status.map_or("unknown", ServiceStatus::name);
+                Err(RpcError::Unavailable { service: service.into(), reason: format!("it is {status}") })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     async fn connection(&self, service: &str) -> Result<Connection, RpcError> {
         if let Some(connection) = lock(&self.connections).get(service) {
             return Ok(connection.clone());
@@ -58,6 +73,7 @@ impl Handle {
     }
 
     async fn run(&self, call: Call<'_>) -> Result<Reply, RpcError> {
+        self.check_wanted(call.service)?;
         let mut connection = self.connection(call.service).await?;
         if let Some(deadline) = call.deadline {
             connection = connection.with_deadline(deadline);

@@ -19,4 +19,5 @@ pub mod process;
 pub mod program;
 mod report;
 pub mod sample;
+pub mod sources;
 pub mod strays;

@@ -21,7 +21,7 @@ pub enum ListenError {
         holder: String,
     },
     /// Anything else.
-    #[error("cannot listen at {address} for {purpose}: {source}")]
+    #[error("cannot listen at {address} for {purpose}")]
     Io {
         /// What it was for.
         purpose: String,
@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn an_address_of_somebody_else_is_named() {
-        let error = listen("192.0.2.1:1".parse().unwrap(), "echo").unwrap_err().to_string();
-        assert!(error.starts_with("cannot listen at 192.0.2.1:1 for echo: "), "{error}");
+        let error = listen("192.0.2.1:1".parse().unwrap(), "echo").unwrap_err();
+        let told = crate::sources::told(&error);
+        assert!(told.starts_with("cannot listen at 192.0.2.1:1 for echo: "), "{told}");
     }
 }

@@ -15,6 +15,7 @@ pub use self::check::checked;
 use crate::{
     config::{Diagnostic, Diagnostics, ServiceSettings, Settings, Source, WebSettings, folder_of, nearest},
     program::{DESCRIBE_TIMEOUT, Lookup, describe},
+    sources,
 };
 
 /// What a whole ini file means on this machine.
@@ -137,7 +138,7 @@ fn resolve(
         }),
         Source::Import { struct_name, prefix, .. } => {
             let offered = asked.entry(program.clone()).or_insert_with(|| {
-                describe(&program, &settings.working_dir, DESCRIBE_TIMEOUT).map_err(|e| e.to_string())
+                describe(&program, &settings.working_dir, DESCRIBE_TIMEOUT).map_err(|e| sources::told(&e))
             });
             let offered = offered.as_ref().map_err(|problem| fault(problem.clone()))?;
             let found =

@@ -104,7 +104,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 #[non_exhaustive]
 pub enum DescribeError {
     /// It could not be started.
-    #[error("{program} cannot be started: {source}")]
+    #[error("{program} cannot be started")]
     Start {
         /// The program.
         program: PathBuf,

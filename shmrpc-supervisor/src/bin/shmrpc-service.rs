@@ -11,6 +11,7 @@ use shmrpc_core::RuntimeDir;
 use shmrpc_supervisor::{
     daemon::{self, Options},
     plan::{Plan, checked},
+    sources,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // Whoever reads our log may go away; we do not.
+        .log_internal_errors(false)
         .init();
     let runtime_dir = args.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
     let options = Options { file: args.ini, wanted: args.services, runtime_dir };
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shmrpc-service: {error}");
+            eprintln!("shmrpc-service: {}", sources::told(&error));
             ExitCode::FAILURE
         }
     }

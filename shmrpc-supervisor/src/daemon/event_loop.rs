@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    io,
+    io::{self, Write},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -252,7 +252,12 @@ impl Loop {
     fn announce(&self) {
         let running = |service: &&Supervised| service.machine.status() == Status::Running;
         let (ready, all) = (self.services.iter().filter(running).count(), self.services.len());
-        println!("shmrpc-service: {ready} of {all} services run; dashboard at http://{}/", self.address);
+        let address = self.address;
+        let mut out = io::stdout().lock();
+        // Nobody may be there to read it.
+        let _unread =
+            writeln!(out, "shmrpc-service: {ready} of {all} services run; dashboard at http://{address}/")
+                .and_then(|()| out.flush());
     }
 
     pub(super) fn find(&self, name: &str) -> Option<&Supervised> {

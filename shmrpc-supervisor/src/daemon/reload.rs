@@ -16,6 +16,7 @@ use crate::{
     listen::ListenError,
     machine::{Event, Status},
     plan::{Plan, ServicePlan},
+    sources,
 };
 
 impl Loop {
@@ -51,7 +52,7 @@ impl Loop {
         let differences = differences(&running, plan);
         match self.listeners(&differences) {
             Ok(listeners) => self.apply(differences, listeners),
-            Err(error) => tracing::error!("the old configuration stays: {error}"),
+            Err(error) => tracing::error!("the old configuration stays: {}", sources::told(&error)),
         }
     }
 

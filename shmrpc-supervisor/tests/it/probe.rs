@@ -237,3 +237,20 @@ fn after_everything_was_killed_one_start_and_stop_leaves_nothing() {
     daemon.stop();
     nothing_left(&scene);
 }
+
+#[test]
+fn calls_to_a_stopped_service_are_refused_at_once() {
+    let scene = scene("");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    daemon.request("POST", "/api/v1/services/probe/stop");
+    daemon.status("probe", "stopped");
+    let (status, body) = daemon.post("/api/v1/services/probe/methods/add", "application/json", b"[2, 3]");
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("it is stopped"), "{body}");
+    daemon.request("POST", "/api/v1/services/probe/start");
+    daemon.status("probe", "running");
+    let path = "/api/v1/services/probe/methods/add";
+    assert_eq!(daemon.post(path, "application/json", b"[2, 3]"), (200, "5".into()));
+    daemon.stop();
+}
