@@ -4,6 +4,7 @@
 use std::{
     any::Any,
     borrow::Cow,
+    cell::{Cell, OnceCell},
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -15,7 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Service, runtime};
+use super::{
+    Service,
+    in_place::{Argument, Lent, LoanError},
+    runtime,
+};
 use crate::{client::Door, error::Status, stream::ServerStream};
 
 /// What a handler may want to know about its call.
@@ -56,7 +61,7 @@ impl CallContext {
 
 /// One call, as a transport hands it to a [`Service`].
 pub struct IncomingCall<'a> {
-    args: Cow<'a, [u8]>,
+    args: Args<'a>,
     door: Door,
     context: CallContext,
     responder: Responder,
@@ -65,6 +70,20 @@ pub struct IncomingCall<'a> {
 
 impl<'a> IncomingCall<'a> {
     pub(crate) fn new(args: Cow<'a, [u8]>, door: Door, context: CallContext, responder: Responder) -> Self {
+        let args = Args { copy: OnceCell::from(args), lent: None };
+        Self { args, door, context, responder, stream: None }
+    }
+
+    /// A call whose argument is copied, into `buffer`, when it is first asked for; or never, if the
+    /// method works in place.
+    pub(crate) fn lent(
+        lent: &'a dyn Lent,
+        buffer: &'a mut Vec<u8>,
+        door: Door,
+        context: CallContext,
+        responder: Responder,
+    ) -> Self {
+        let args = Args { copy: OnceCell::new(), lent: Some((lent, Cell::new(Some(buffer)))) };
         Self { args, door, context, responder, stream: None }
     }
 
@@ -83,7 +102,7 @@ impl<'a> IncomingCall<'a> {
     /// The encoded arguments: a private copy, whatever the transport.
     #[must_use]
     pub fn args(&self) -> &[u8] {
-        &self.args
+        self.args.copy()
     }
 
     /// In which encoding arguments and reply are.
@@ -101,13 +120,60 @@ impl<'a> IncomingCall<'a> {
     /// Splits the call: the arguments, and the obligation to answer.
     #[must_use]
     pub fn into_parts(self) -> (Cow<'a, [u8]>, CallContext, Responder) {
-        (self.args, self.context, self.responder)
+        self.args.copy();
+        let args = self.args.copy.into_inner().unwrap_or_default();
+        (args, self.context, self.responder)
+    }
+
+    /// Splits the call without copying its argument.
+    pub(super) fn into_argument(self) -> (Argument<'a>, Responder) {
+        let argument = match (self.args.copy.into_inner(), self.args.lent) {
+            (None, Some((lent, _))) => Argument::Lent(lent),
+            (copy, _) => Argument::Copied(copy.unwrap_or_default()),
+        };
+        (argument, self.responder)
+    }
+}
+
+/// A call's argument: a private copy, or memory of the caller's and a buffer for the copy.
+struct Args<'a> {
+    copy: OnceCell<Cow<'a, [u8]>>,
+    lent: Option<(&'a dyn Lent, CopyInto<'a>)>,
+}
+
+/// The buffer for a copy, taken when it is made.
+type CopyInto<'a> = Cell<Option<&'a mut Vec<u8>>>;
+
+impl Args<'_> {
+    fn copy(&self) -> &[u8] {
+        self.copy.get_or_init(|| {
+            let Some((lent, buffer)) = &self.lent else { return Cow::default() };
+            let Some(buffer) = buffer.take() else { return Cow::default() };
+            buffer.clear();
+            lent.copy_out(0, lent.len_bytes(), buffer);
+            Cow::Borrowed(buffer)
+        })
     }
 }
 
 /// Where an answer goes. One implementation a transport.
 pub(crate) trait ReplySink: Send {
     fn send(self: Box<Self>, status: Status, body: &[u8]);
+
+    /// Finds room for a reply of so many bytes where the caller will read it. `None`: this transport has
+    /// none to lend, or so few bytes are better sent.
+    fn make_room(&mut self, _len_bytes: usize) -> Option<Result<(), LoanError>> {
+        None
+    }
+
+    /// Writes into the room.
+    fn write_room(&mut self, _offset: usize, _bytes: &[u8]) {}
+
+    /// Appends a copy of the room's beginning, and gives the room back.
+    fn read_room(&mut self, _len_bytes: usize, _into: &mut Vec<u8>) {}
+
+    /// Answers with the room's beginning.
+    fn send_room(self: Box<Self>, _len_bytes: usize) {}
 }
 
 /// The obligation to answer one call. Dropped without an answer, it answers [`Status::Internal`], or
@@ -125,6 +191,29 @@ impl Responder {
     pub fn send(mut self, status: Status, body: &[u8]) {
         if let Some(sink) = self.sink.take() {
             sink.send(status, body);
+        }
+    }
+
+    /// See [`ReplySink::make_room`]; without a sink there is no room.
+    pub(super) fn make_room(&mut self, len_bytes: usize) -> Option<Result<(), LoanError>> {
+        self.sink.as_mut().and_then(|sink| sink.make_room(len_bytes))
+    }
+
+    pub(super) fn write_room(&mut self, offset: usize, bytes: &[u8]) {
+        if let Some(sink) = &mut self.sink {
+            sink.write_room(offset, bytes);
+        }
+    }
+
+    pub(super) fn read_room(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
+        if let Some(sink) = &mut self.sink {
+            sink.read_room(len_bytes, into);
+        }
+    }
+
+    pub(super) fn send_room(mut self, len_bytes: usize) {
+        if let Some(sink) = self.sink.take() {
+            sink.send_room(len_bytes);
         }
     }
 

@@ -15,6 +15,7 @@ pub use self::streams::{raw_stream, raw_stream_async, stream, stream_async};
 use super::{
     IncomingCall, Loan, ShmBytes,
     call::{Responder, panic_text},
+    in_place::Draft,
 };
 use crate::{
     client::Door,
@@ -114,11 +115,14 @@ where
     if call.door() == Door::Json {
         return refuse_json_door(call);
     }
-    let (args, _, responder) = call.into_parts();
-    answer::<Raw, Vec<u8>, E>(responder, || {
-        let mut reply = Vec::new();
-        handler(ShmBytes::copied(&args), Loan::buffered(&mut reply)).map(|()| reply)
-    });
+    let (argument, responder) = call.into_argument();
+    let mut draft = Draft::new(responder);
+    let outcome = catch_unwind(AssertUnwindSafe(|| handler(argument.bytes(), Loan::new(&mut draft))));
+    match outcome {
+        Ok(Ok(())) => draft.send(),
+        Ok(Err(error)) => answer::<Raw, [u8; 0], E>(draft.discard(), || Err(error)),
+        Err(panic) => draft.discard().fail(Status::Panicked, panic_text(&*panic)),
+    }
 }
 
 /// The reply of a raw method that returns nothing.

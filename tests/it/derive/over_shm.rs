@@ -24,6 +24,21 @@ impl Store {
         reply.copy_from(data)
     }
 
+    #[raw_method]
+    fn middle(&self, data: ShmBytes<'_>, mut reply: Loan<'_>) -> Result<(), RowError> {
+        let refused = |error: LoanError| RowError::Refused(error.to_string());
+        reply.reserve(data.len() / 2).map_err(refused)?;
+        let (from, to) = (data.len() / 4, data.len() * 3 / 4);
+        for start in (from..to).step_by(1000) {
+            reply.write(&data.read(start..to.min(start + 1000))).map_err(refused)?;
+        }
+        match data.read(..1)[..] {
+            [0xee] => Err(RowError::Refused("after writing".into())),
+            [0xff] => panic!("after writing"),
+            _ => Ok(()),
+        }
+    }
+
     #[json_method]
     fn find(&self, id: u64) -> Result<Row, RowError> {
         if id == 0 { Err(RowError::NotFound { id }) } else { Ok(Row { id, ..Row::sample() }) }
@@ -117,4 +132,23 @@ async fn async_client() {
         assert_eq!(call.recv().await.unwrap().unwrap(), id * 2);
     }
     assert_eq!(call.finish().await.unwrap(), 3);
+}
+
+#[test]
+fn in_place() {
+    let scene = Scene::new();
+    let client = StoreBlockingClient::connect_with("shm://", &scene.options).unwrap();
+    for len in [4usize, 400, 4096, 100_000, 5 << 20, 8] {
+        let mut data: Vec<u8> = (0..len).map(|i| (i % 200) as u8).collect();
+        assert_eq!(client.middle(&data).unwrap(), data[len / 4..len * 3 / 4], "{len} bytes");
+        // A reply that was begun and then given up leaves its place to others.
+        data[0] = 0xee;
+        assert!(matches!(client.middle(&data), Err(CallError::Service(RowError::Refused(_)))));
+        data[0] = 0xff;
+        assert!(matches!(client.middle(&data), Err(CallError::Rpc(RpcError::Panicked(_)))));
+    }
+    let data = vec![7; 1 << 20];
+    for _ in 0..200 {
+        assert_eq!(client.echo_in_place(&data).unwrap().len(), data.len());
+    }
 }

@@ -5,7 +5,6 @@
 //! names its partner.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc,
@@ -22,10 +21,11 @@ use super::{
 use crate::{
     client::Door,
     error::Status,
-    server::{CallContext, IncomingCall, Responder, contained},
+    server::{CallContext, IncomingCall, Lent, Responder, contained},
     shm::{
         channel::{CALL_INLINE_BYTES, CallHeader, Claimed},
         doorbell::{current_cpu, monotonic_ns, usable_cpus},
+        region::Region,
     },
 };
 
@@ -165,15 +165,16 @@ impl PoolThread<'_> {
             let text = format!("{} has no method {:016x}", self.shared.description.name, call.method);
             return answering.refuse(Status::NoSuchMethod, &text);
         };
-        if let Err(text) = self.fetch_argument(seat, claimed, &call) {
-            return answering.refuse(Status::Protocol, &text);
-        }
+        let located = match self.locate_argument(seat, claimed, &call) {
+            Ok(located) => located,
+            Err(text) => return answering.refuse(Status::Protocol, &text),
+        };
         let deadline = Instant::now() + Duration::from_nanos(call.deadline_ns - now_ns);
         let context = CallContext::new(call.call_id, Some(deadline));
         let door = if call.door == 0 { Door::Native } else { Door::Json };
-        let responder = Responder::new(Reply::new(answering, method, self.argument.len() as u64));
-        let argument = std::mem::take(&mut self.argument);
-        let incoming = IncomingCall::new(Cow::Borrowed(&argument), door, context, responder);
+        let responder = Responder::new(Reply::new(answering, method, located.len_bytes() as u64));
+        let mut argument = std::mem::take(&mut self.argument);
+        let incoming = IncomingCall::lent(&located, &mut argument, door, context, responder);
         contained(&self.shared.service, method, incoming);
         self.argument = argument;
         self.argument.clear();
@@ -183,30 +184,32 @@ impl PoolThread<'_> {
         }
     }
 
-    /// Copies the argument out of the client's memory, where the client can change it at any time.
-    fn fetch_argument(&mut self, seat: &Seat, claimed: Claimed, call: &CallHeader) -> Result<(), String> {
-        self.argument.clear();
+    /// Where the argument lies in the client's memory. It stays there until the call is answered.
+    fn locate_argument<'s>(
+        &self,
+        seat: &'s Seat,
+        claimed: Claimed,
+        call: &CallHeader,
+    ) -> Result<Located<'s>, String> {
         let (place, len) = (call.place, call.place.len_bytes as usize);
         if place.arena == 0 {
             if len > CALL_INLINE_BYTES {
                 return Err(format!("inline arguments of {len} bytes"));
             }
             let at = seat.channel.call_inline(claimed.slot);
-            seat.channel.region().copy_out(at, len, &mut self.argument);
-            return Ok(());
+            return Ok(Located { memory: Memory::Slot(seat.channel.region()), at, len });
         }
         let region = self.argument_arena(seat, place.arena).ok_or("arguments in an arena never announced")?;
-        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX);
-        if !region.holds(offset, len) {
+        let at = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        if !region.holds(at, len) {
             return Err(format!("arguments of {len} bytes outside their arena"));
         }
-        region.copy_out(offset, len, &mut self.argument);
-        Ok(())
+        Ok(Located { memory: Memory::Arena(region), at, len })
     }
 
     /// The arena was announced before the call was published, so at worst the message waits in the
     /// client's queue or in our socket.
-    fn argument_arena(&self, seat: &Seat, id: u32) -> Option<Arc<crate::shm::region::Region>> {
+    fn argument_arena(&self, seat: &Seat, id: u32) -> Option<Arc<Region>> {
         use crate::transport::shm::node::Party;
         for attempt in 0..200 {
             if let Some(region) = seat.client.argument_arena(id) {
@@ -268,5 +271,33 @@ impl PoolThread<'_> {
         // Clamped, so that one long pause does not keep the next hundred calls from being watched for.
         let sample = (gap.as_nanos() as u64).min(80_000);
         self.mean_gap_ns = self.mean_gap_ns - self.mean_gap_ns / 8 + sample / 8;
+    }
+}
+
+/// An argument in the client's memory, where the client can change it at any time.
+struct Located<'a> {
+    memory: Memory<'a>,
+    /// Checked to lie inside, with the length.
+    at: usize,
+    len: usize,
+}
+
+enum Memory<'a> {
+    Slot(&'a Region),
+    Arena(Arc<Region>),
+}
+
+impl Lent for Located<'_> {
+    fn len_bytes(&self) -> usize {
+        self.len
+    }
+
+    fn copy_out(&self, offset: usize, len: usize, into: &mut Vec<u8>) {
+        assert!(offset + len <= self.len, "a part of an argument lies inside it");
+        let region = match &self.memory {
+            Memory::Slot(region) => region,
+            Memory::Arena(region) => &**region,
+        };
+        region.copy_out(self.at + offset, len, into);
     }
 }

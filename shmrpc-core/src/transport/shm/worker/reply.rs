@@ -9,11 +9,12 @@ use std::sync::{
 use super::{Shared, clients::Seat, lock};
 use crate::{
     error::Status,
-    server::ReplySink,
+    server::{LoanError, ReplySink},
     shm::{
-        arena::NoExtent,
+        arena::{Extent, NoExtent},
         channel::{CallHeader, Claimed, Place, REPLY_INLINE_BYTES, ReplyHeader},
         doorbell::monotonic_ns,
+        region::Region,
     },
     transport::shm::message::Message,
 };
@@ -49,6 +50,10 @@ impl Answering {
                 (Status::NoSpace, self.inline(text))
             }
         };
+        self.publish(status, place);
+    }
+
+    fn publish(self, status: Status, place: Place) {
         let channel = &self.seat.channel;
         channel.publish_reply(self.claimed, ReplyHeader { status: status as u16, place });
         // Pairs with the fence of the hub before its look: either it sees the reply, or we see it sleep.
@@ -67,17 +72,24 @@ impl Answering {
         Place { arena: 0, len_bytes: body.len() as u32, offset: 0 }
     }
 
-    /// Writes the body where the client can read it; a new arena is announced first.
+    /// Writes the body where the client can read it.
     fn place(&self, body: &[u8]) -> Result<Place, NoExtent> {
         if body.len() <= REPLY_INLINE_BYTES {
             return Ok(self.inline(body));
         }
-        if u32::try_from(body.len()).is_err() {
-            return Err(NoExtent::Cap { wanted_bytes: body.len(), cap_bytes: u32::MAX as usize });
+        let room = self.room(body.len())?;
+        room.region.copy_in(room.extent.offset as usize, body);
+        Ok(room.place(body.len()))
+    }
+
+    /// Finds room in our arenas; a new one is announced first.
+    fn room(&self, len_bytes: usize) -> Result<Room, NoExtent> {
+        if u32::try_from(len_bytes).is_err() {
+            return Err(NoExtent::Cap { wanted_bytes: len_bytes, cap_bytes: u32::MAX as usize });
         }
         let client = &self.seat.client;
         let mut arenas = lock(&client.replies);
-        let allocated = arenas.allocate(body.len())?;
+        let allocated = arenas.allocate(len_bytes)?;
         let extent = allocated.extent;
         for &id in &allocated.dropped {
             client.link.send(&Message::DropArena { id }, &[]);
@@ -85,9 +97,19 @@ impl Answering {
         if allocated.is_new {
             client.link.send(&Message::Arena { id: extent.arena }, &[allocated.region.fd()]);
         }
-        drop(arenas);
-        allocated.region.copy_in(extent.offset as usize, body);
-        Ok(Place { arena: extent.arena, len_bytes: body.len() as u32, offset: extent.offset })
+        Ok(Room { extent, region: allocated.region })
+    }
+}
+
+/// Where a reply is written in an arena.
+struct Room {
+    extent: Extent,
+    region: Arc<Region>,
+}
+
+impl Room {
+    fn place(&self, len_bytes: usize) -> Place {
+        Place { arena: self.extent.arena, len_bytes: len_bytes as u32, offset: self.extent.offset }
     }
 }
 
@@ -97,21 +119,72 @@ pub(super) struct Reply {
     method: usize,
     bytes_in: u64,
     begun_ns: u64,
+    /// Lent to a handler that writes its reply in place.
+    room: Option<Room>,
 }
 
 impl Reply {
     pub(super) fn new(answering: Answering, method: usize, bytes_in: u64) -> Self {
-        Self { answering, method, bytes_in, begun_ns: monotonic_ns() }
+        Self { answering, method, bytes_in, begun_ns: monotonic_ns(), room: None }
+    }
+
+    /// Counted before it is published: who has the answer finds it counted.
+    fn count(&self, status: Status, len_bytes: usize) {
+        let nanos = monotonic_ns().saturating_sub(self.begun_ns);
+        let counters = &self.answering.shared.counters;
+        counters.count(self.method, status != Status::Ok, self.bytes_in, len_bytes as u64, nanos);
+    }
+
+    fn give_back(&mut self) {
+        if let Some(room) = self.room.take() {
+            lock(&self.answering.seat.client.replies).free(room.extent);
+        }
     }
 }
 
 impl ReplySink for Reply {
-    fn send(self: Box<Self>, status: Status, body: &[u8]) {
-        // Counted before it is published: who has the answer finds it counted.
-        let nanos = monotonic_ns().saturating_sub(self.begun_ns);
-        let failed = status != Status::Ok;
-        let counters = &self.answering.shared.counters;
-        counters.count(self.method, failed, self.bytes_in, body.len() as u64, nanos);
+    fn send(mut self: Box<Self>, status: Status, body: &[u8]) {
+        self.give_back();
+        self.count(status, body.len());
         self.answering.answer(status, body);
+    }
+
+    fn make_room(&mut self, len_bytes: usize) -> Option<Result<(), LoanError>> {
+        if len_bytes <= REPLY_INLINE_BYTES {
+            return None;
+        }
+        self.give_back();
+        let wanted = len_bytes as u64;
+        Some(match self.answering.room(len_bytes) {
+            Ok(room) => {
+                self.room = Some(room);
+                Ok(())
+            }
+            Err(NoExtent::Cap { cap_bytes, .. }) => {
+                Err(LoanError::TooLarge { len_bytes: wanted, limit_bytes: cap_bytes as u64 })
+            }
+            Err(NoExtent::Region(_)) => Err(LoanError::NoSpace { len_bytes: wanted }),
+        })
+    }
+
+    fn write_room(&mut self, offset: usize, bytes: &[u8]) {
+        if let Some(room) = &self.room {
+            room.region.copy_in(room.extent.offset as usize + offset, bytes);
+        }
+    }
+
+    fn read_room(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
+        if let Some(room) = &self.room {
+            room.region.copy_out(room.extent.offset as usize, len_bytes, into);
+        }
+        self.give_back();
+    }
+
+    fn send_room(mut self: Box<Self>, len_bytes: usize) {
+        self.count(Status::Ok, len_bytes);
+        match self.room.take() {
+            Some(room) => self.answering.publish(Status::Ok, room.place(len_bytes)),
+            None => self.answering.answer(Status::Ok, &[]),
+        }
     }
 }
