@@ -25,8 +25,8 @@ pub(crate) fn adopt_fd(fd: i32) -> OwnedFd {
 /// Takes over a descriptor that was inherited, by the number that the parent process gave; `None` when it is
 /// not open.
 pub(crate) fn inherited_fd(fd: i32) -> Option<OwnedFd> {
-    // SAFETY: asks about a number; no preconditions.
-    let open = unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
+    // SAFETY: acts on a number; no preconditions. Children of ours are not to inherit it in turn.
+    let open = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } >= 0;
     // SAFETY: it is open, and by the contract with the parent it was opened for this use alone.
     open.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,15 +1,24 @@
 //! Serving a service from this process: [`serve`] for a program that is one service, [`Serving`] for one
 //! that does other things besides. No supervisor is needed; `worker` is the same under one.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Service, runtime};
 use crate::{
+    client::{ConnectOptions, Connection},
     error::ServeError,
     runtime_dir::RuntimeDir,
-    transport::shm::worker::{Worker, WorkerOptions},
+    transport::{
+        shm::worker::{Worker, WorkerOptions},
+        tcp::gateway::{Gateway, TcpOptions},
+    },
 };
 
 /// How to serve. `Default` is right for most.
@@ -20,6 +29,10 @@ pub struct ServeOptions {
     pub name: Option<String>,
     /// The runtime folder; `None`: [`RuntimeDir::default_path`].
     pub runtime_dir: Option<PathBuf>,
+    /// Where to listen for TCP besides; `None`: nowhere. Port 0 lets the system choose.
+    pub tcp_bind: Option<SocketAddr>,
+    /// What TCP allows.
+    pub tcp: TcpOptions,
     /// Threads that run `fn` handlers; calls beyond that wait. Default: the number of CPUs, at most 4.
     pub threads: usize,
     /// How long [`Serving::drain`] and the end of [`serve`] wait for calls that run (default 10 s).
@@ -31,15 +44,18 @@ impl Default for ServeOptions {
         Self {
             name: None,
             runtime_dir: None,
+            tcp_bind: None,
+            tcp: TcpOptions::default(),
             threads: crate::shm::doorbell::usable_cpus().min(4),
             drain_timeout: Duration::from_secs(10),
         }
     }
 }
 
-/// A service that is being served by this process, over shared memory. Dropped, it stops at once; calls
+/// A service that is being served by this process, over shared memory and TCP. Dropped, it stops at once; calls
 /// that run then fail with [`RpcError::WorkerDied`](crate::RpcError::WorkerDied) at their callers.
 pub struct Serving {
+    gateway: Option<Gateway>,
     worker: Worker,
     drain_timeout: Duration,
 }
@@ -51,25 +67,62 @@ impl Serving {
     /// When the runtime folder cannot be used, memory is lacking, or a limit of the service is reached.
     pub fn start(service: Arc<dyn Service>, options: ServeOptions) -> Result<Self, ServeError> {
         let info = service.info();
+        let runtime_dir = options.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
+        let name = options.name.unwrap_or_else(|| info.name.to_owned());
+        let listener = options
+            .tcp_bind
+            .map(|at| TcpListener::bind(at).map_err(|e| ServeError::io(format!("listening on {at}"), e)));
+        let listener = listener.transpose()?;
         let worker = Worker::start(
             service,
             WorkerOptions {
-                runtime_dir: options.runtime_dir.unwrap_or_else(RuntimeDir::default_path),
-                service: options.name.unwrap_or_else(|| info.name.to_owned()),
+                runtime_dir: runtime_dir.clone(),
+                service: name.clone(),
                 port: info.port,
                 threads: options.threads,
                 output: None,
             },
         )?;
-        Ok(Self { worker, drain_timeout: options.drain_timeout })
+        let gateway = listener.map(|listener| open_gateway(listener, name, runtime_dir, options.tcp));
+        Ok(Self { gateway: gateway.transpose()?, worker, drain_timeout: options.drain_timeout })
+    }
+
+    /// Where TCP clients find the service, if they do.
+    #[must_use]
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().map(Gateway::local_addr)
     }
 
     /// Takes no more calls, waits for those that run, and stops. Says how many were cut off at the
     /// timeout.
     #[must_use = "calls may have been cut off"]
     pub fn drain(self) -> usize {
-        self.worker.drain(self.drain_timeout)
+        drain(self.gateway, &self.worker, self.drain_timeout)
     }
+}
+
+/// Lets TCP clients into a service of this runtime folder: whatever comes over the listener is called
+/// through shared memory like anybody else's calls, so that any worker may answer.
+pub(super) fn open_gateway(
+    listener: TcpListener,
+    service: String,
+    runtime_dir: PathBuf,
+    mut options: TcpOptions,
+) -> Result<Gateway, ServeError> {
+    let connect = ConnectOptions { runtime_dir: Some(runtime_dir), ..ConnectOptions::default() };
+    let upstream = Connection::connect_any(format!("shm://{service}"), &connect)
+        .map_err(|e| ServeError::io("reaching the service for its TCP clients", std::io::Error::other(e)))?;
+    options.service = Some(service);
+    Gateway::serve(listener, upstream, options)
+}
+
+/// Drains the door first, then the worker behind it.
+pub(super) fn drain(gateway: Option<Gateway>, worker: &Worker, at_most: Duration) -> usize {
+    let began = Instant::now();
+    if let Some(gateway) = gateway {
+        gateway.drain_blocking(at_most);
+    }
+    worker.drain(at_most.saturating_sub(began.elapsed()))
 }
 
 /// Serves one service from this program until SIGTERM or SIGINT, then drains. Blocks the thread.

@@ -4,6 +4,7 @@
 
 use std::{
     io::Read,
+    net::TcpListener,
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     sync::{Arc, Weak},
@@ -12,13 +13,19 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Definition, Service, WorkerConfig, log, runtime, serve::Termination};
+use super::{
+    Definition, Service, WorkerConfig, log, runtime,
+    serve::{Termination, drain, open_gateway},
+};
 use crate::{
     error::ServeError,
     method::{ServiceDescription, ServiceInfo},
     runtime_dir::RuntimeDir,
     shm::inherited_fd,
-    transport::shm::worker::{Worker, WorkerOptions},
+    transport::{
+        shm::worker::{Worker, WorkerOptions},
+        tcp::gateway::TcpOptions,
+    },
 };
 
 /// One service that a worker program offers.
@@ -138,6 +145,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
         }
         None => None,
     };
+    let listener = config.tcp_listener_fd.map(inherit).transpose()?.map(TcpListener::from);
     let termination = Termination::listen()?;
     let service = (offer.make)();
     let worker = Arc::new(Worker::start(
@@ -150,6 +158,14 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
             output,
         },
     )?);
+    let gateway = listener.map(|listener| {
+        let options = TcpOptions {
+            force_insecure_serialisation: config.force_insecure_serialisation,
+            ..TcpOptions::default()
+        };
+        open_gateway(listener, config.service.clone(), config.runtime_dir.clone(), options)
+    });
+    let gateway = gateway.transpose()?;
     if let Some(pipes) = drained {
         let supervised = Arc::downgrade(&worker);
         std::thread::Builder::new()
@@ -158,7 +174,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
             .map_err(|e| ServeError::io("starting a thread", e))?;
     }
     runtime().block_on(ended(termination, &worker, config.orphan_timeout));
-    worker.drain(config.drain_timeout);
+    drain(gateway, &worker, config.drain_timeout);
     Ok(())
 }
 
