@@ -2,7 +2,7 @@
 //! encodes, waits and decodes. The types that `#[service]` makes (`…Client`, `…BlockingClient`) are thin
 //! covers over it; the command line, REST and the TCP gateway call by description instead.
 //!
-//! Bytes go to a [`Transport`](crate::transport::Transport), which moves them and knows nothing of values.
+//! Bytes go to a `Transport`, which moves them and knows nothing of values.
 
 mod connect;
 mod pending;

@@ -1,6 +1,6 @@
 //! The command line `shmrpc`: looks at services, calls them and measures them, as a client like any other.
 //!
-//! Arguments come from [`args`], one module does each command, and a [`Failure`] becomes a line on stderr
+//! Arguments come from `args`, one module does each command, and a `Failure` becomes a line on stderr
 //! and an exit code. Starting and stopping services is the daemon's business, not done here.
 
 mod args;
