@@ -10,7 +10,7 @@ use std::{
 };
 
 use shmrpc_core::observe::{ObserverEvent, WorkerView};
-use shmrpc_web::{Action, ControlError};
+use shmrpc_web::{Action, ControlError, LogStream};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -85,6 +85,8 @@ pub(super) struct Loop {
     pub(super) strangers: Vec<(Arc<WorkerView>, Instant)>,
     pub(super) ending: Option<Ending>,
     pub(super) reloading: bool,
+    /// Bytes of output that were dropped, as far as the user has been told.
+    pub(super) told_dropped_bytes: u64,
     /// Away while it looks.
     pub(super) rounds: Option<Box<Rounds>>,
     pub(super) next_id: u64,
@@ -293,8 +295,20 @@ impl Loop {
         }
     }
 
+    /// Says how much output had to be dropped since the last time.
+    fn tell_dropped(&mut self) {
+        let dropped_bytes = self.around.files.dropped_bytes();
+        let new_bytes = dropped_bytes - std::mem::replace(&mut self.told_dropped_bytes, dropped_bytes);
+        if new_bytes > 0 {
+            let text = format!("{new_bytes} bytes of output could not be written to log files");
+            tracing::warn!("{text}");
+            self.around.tail.push("", Some(std::process::id()), LogStream::Daemon, text);
+        }
+    }
+
     /// Begins a round, unless the last one is still under way.
     fn look(&mut self) {
+        self.tell_dropped();
         let known = self.known();
         if !self.reloading {
             // A reload's own children are not workers, and waited for elsewhere.

@@ -24,6 +24,7 @@ pub fn checked(file: &Path, plan: &Plan) -> String {
 
 fn describe(service: &ServicePlan, text: &mut String) {
     let settings = &service.settings;
+    text.push('\n');
     let mut line = |label: &str, value: String| {
         let _infallible = writeln!(text, "  {label:<8} {value}");
     };
@@ -37,7 +38,6 @@ fn describe(service: &ServicePlan, text: &mut String) {
     } else {
         format!("{} to {}", settings.min_proc_num, service.max_workers)
     };
-    line("", String::new());
     line("service", format!("{} [{}]", service.name, settings.section));
     line("program", command);
     if let Some(port) = service.port {

@@ -32,3 +32,17 @@ fn a_flood_without_end_of_line_harms_nobody() {
     assert!(kib < 200_000, "{rss}");
     daemon.stop();
 }
+
+#[test]
+fn output_that_cannot_be_written_is_counted_and_the_service_runs_on() {
+    let scene = Scene::new(&format!("{WEB}[talks]\nprogram=/bin/sh -c 'echo hello; exec sleep 1000'\n"));
+    // A file where the folder should be: no log can be opened.
+    scene.write("here", "");
+    let mut daemon = scene.start(&[]);
+    daemon.status("talks", "running");
+    daemon.logs("6 bytes of output could not be written to log files");
+    eventually("the line on the page all the same", || {
+        daemon.request("GET", "/api/v1/logs").1.contains("\"hello\"").then_some(())
+    });
+    daemon.stop();
+}
