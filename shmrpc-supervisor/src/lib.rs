@@ -19,5 +19,6 @@ pub mod process;
 pub mod program;
 mod report;
 pub mod sample;
+pub mod scaling;
 pub mod sources;
 pub mod strays;

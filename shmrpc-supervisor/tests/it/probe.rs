@@ -254,3 +254,33 @@ fn calls_to_a_stopped_service_are_refused_at_once() {
     assert_eq!(daemon.post(path, "application/json", b"[2, 3]"), (200, "5".into()));
     daemon.stop();
 }
+
+#[test]
+fn the_same_answers_come_over_tcp_from_all_workers_on_one_port() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let more = format!("min_proc_num=2\nmax_proc_num=2\ntcp_bind=127.0.0.1\nport={port}\n");
+    for forced in [false, true] {
+        let scene = scene(&format!("{more}force_insecure_serialisation={forced}\n"));
+        let mut daemon = scene.start(&[]);
+        daemon.ready();
+        let options = ConnectOptions::default();
+        let connection = Connection::connect_any(format!("tcp://127.0.0.1:{port}"), &options).unwrap();
+        assert_eq!(call(&connection, "add", &json!([2, 3])).unwrap(), 5);
+        let service = connection.service();
+        let guarded = service.method("add_guarded").unwrap();
+        let reply = connection.call_bytes_blocking(guarded.into(), Door::Native, b"\x04\x06");
+        if forced {
+            assert_eq!(reply.unwrap().body, b"\x0a");
+        } else {
+            assert!(matches!(reply, Err(RpcError::Refused(_))), "{reply:?}");
+        }
+        let pids = daemon.pids("probe");
+        assert!(pids.contains(
+            &u32::try_from(call(&connection, "pid", &json!([])).unwrap().as_u64().unwrap()).unwrap()
+        ));
+        // The port stays taken while workers come and go.
+        pids.into_iter().for_each(end);
+        eventually("an answer from a new worker", || call(&connection, "add", &json!([2, 3])).ok());
+        daemon.stop();
+    }
+}
