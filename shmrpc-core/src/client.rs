@@ -90,6 +90,29 @@ impl Connection {
         self.transport.begin_stream(Outbound { method, door, payload, deadline })
     }
 
+    /// As [`Self::begin_stream`], for tasks: where the connection has to be made anew first, a thread of its
+    /// own waits for that.
+    ///
+    /// # Errors
+    /// As [`Self::begin_stream`].
+    pub async fn begin_stream_async(
+        &self,
+        method: Target<'_>,
+        door: Door,
+        payload: &[u8],
+    ) -> Result<ClientStream, RpcError> {
+        if !self.transport.must_reconnect() {
+            return self.begin_stream(method, door, payload);
+        }
+        let (connection, payload, name) = (self.clone(), payload.to_vec(), method.name.to_owned());
+        let (id, idempotent, deadline) = (method.id, method.idempotent, method.deadline);
+        self::pending::on_thread(move || {
+            let method = Target { id, name: &name, idempotent, deadline };
+            connection.begin_stream(method, door, &payload)
+        })
+        .await
+    }
+
     /// Calls with encoded arguments and waits for the encoded reply.
     ///
     /// # Errors

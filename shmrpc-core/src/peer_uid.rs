@@ -1,5 +1,8 @@
-//! Whose process is at the other end of a connection over loopback: the kernel's table of sockets says
-//! which uid owns the peer's. Used by the TCP gateway and by the web side; it decides nothing.
+//! Whose process is at the other end of a connection over loopback: the kernel says which uid owns the
+//! peer's socket, asked directly (`diag`) or, where it cannot be, by reading its table of sockets. Used
+//! by the TCP gateway and by the web side; it decides nothing.
+
+mod diag;
 
 use std::{
     fs,
@@ -11,9 +14,15 @@ use std::{
 /// socket of this network namespace is at that end.
 ///
 /// # Errors
-/// When the table cannot be read.
+/// When neither way works.
 pub fn of_connection(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
-    let wanted = (canonical(peer), canonical(local));
+    let (peer, local) = (canonical(peer), canonical(local));
+    diag::ask(peer, local).or_else(|_no_such_service| look_up(peer, local))
+}
+
+/// As [`of_connection`], from the table of all sockets.
+fn look_up(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+    let wanted = (peer, local);
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
         let file = match fs::File::open(table) {
             Ok(file) => file,
@@ -91,14 +100,17 @@ mod tests {
             );
             let client = TcpStream::connect(to).unwrap();
             let (server, peer) = listener.accept().unwrap();
-            let uid = of_connection(peer, server.local_addr().unwrap()).unwrap();
-            assert_eq!(uid, Some(nix::unistd::getuid().as_raw()), "over {address}");
+            let (peer, local) = (canonical(peer), canonical(server.local_addr().unwrap()));
+            let own = Some(nix::unistd::getuid().as_raw());
+            assert_eq!(of_connection(peer, local).unwrap(), own, "over {address}");
+            assert_eq!(look_up(peer, local).unwrap(), own, "in the table, over {address}");
+            match diag::ask(peer, local) {
+                Ok(uid) => assert_eq!(uid, own, "asked, over {address}"),
+                Err(error) => println!("no sock_diag on this machine: {error}"),
+            }
             drop(client);
-            assert_eq!(
-                of_connection(peer, server.local_addr().unwrap()).unwrap(),
-                None,
-                "of a closed socket"
-            );
+            assert_eq!(of_connection(peer, local).unwrap(), None, "of a closed socket");
+            assert_eq!(look_up(peer, local).unwrap(), None, "of a closed socket, in the table");
         }
     }
 

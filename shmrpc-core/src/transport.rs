@@ -33,6 +33,10 @@ pub(crate) trait Transport: Send + Sync {
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError>;
     /// Hands over a call whose method streams items; as [`Self::begin`] otherwise.
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError>;
+    /// Whether a stream begun now would first wait for a connection: async callers let a thread do that.
+    fn must_reconnect(&self) -> bool {
+        false
+    }
 }
 
 /// Connects one endpoint.

@@ -199,7 +199,8 @@ impl Connection {
         C::Errors: Decode<E>,
         A: ?Sized,
     {
-        let stream = self.begin_stream(method.into(), Door::Native, &arguments::<C, A>(args)?)?;
+        let args = arguments::<C, A>(args)?;
+        let stream = self.begin_stream_async(method.into(), Door::Native, &args).await?;
         Ok(StreamCall { parts: Parts::new::<C>(stream) })
     }
 }

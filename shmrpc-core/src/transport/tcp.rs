@@ -9,6 +9,8 @@ mod link;
 mod reader;
 mod redial;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -144,6 +146,10 @@ impl Transport for TcpTransport {
         let (shape, _) = link.find(&request)?;
         let (opened, call) = link.send(&request, shape)?;
         Ok(ClientStream { reply: Pending::new(call), sender: opened.sender, receiver: opened.receiver })
+    }
+
+    fn must_reconnect(&self) -> bool {
+        self.shared.check_owner().is_ok() && matches!(self.shared.way(), Way::Redial(_))
     }
 }
 

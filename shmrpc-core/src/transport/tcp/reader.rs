@@ -77,6 +77,11 @@ impl FrameReader {
         self.frame_timeout = frame_timeout;
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next frame. May be dropped and called again: what has been read is kept.
     pub(super) async fn next(&mut self) -> Result<Received, ReadError> {
         loop {

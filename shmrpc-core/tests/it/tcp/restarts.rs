@@ -10,12 +10,13 @@ use std::{
 
 use serde_json::{Value, json};
 use shmrpc_core::{
-    BlockingStreamCall, CallError, Connection, Door, NoError, NoItems, RpcError, client::Target, codec::Json,
+    BlockingStreamCall, CallError, Connection, Door, NoError, NoItems, RpcError, StreamCall, client::Target,
+    codec::Json,
 };
 
 use super::Tcp;
 use crate::{
-    service::{ECHO_JSON, ENDLESS, SLEEP_ASYNC, eventually},
+    service::{COUNT, ECHO_JSON, ENDLESS, SLEEP_ASYNC, eventually},
     suite::Harness,
 };
 
@@ -116,6 +117,35 @@ fn a_call_under_way_is_lost_and_the_next_one_waits() {
         assert_eq!(next.join().unwrap().unwrap(), json!(1));
         drop(server);
     });
+}
+
+/// A task that starts a stream while the server is away does not hold up the others of its thread.
+#[test]
+fn an_async_stream_waits_for_the_server_without_blocking() {
+    let server = Tcp::start();
+    let address = server.address();
+    let client = server.connect();
+    drop(server);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let items = runtime.block_on(async {
+        let streaming = async {
+            let call: StreamCall<NoItems, u64, u64, NoError> =
+                client.stream::<Json, _, _, _, _, _>(COUNT, &(3,)).await.unwrap();
+            let mut items = Vec::new();
+            while let Some(item) = call.recv().await {
+                items.push(item.unwrap());
+            }
+            call.finish().await.unwrap();
+            items
+        };
+        let restarting = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Tcp::on(listen_again(address), |_| {})
+        };
+        let (items, _server) = tokio::join!(streaming, restarting);
+        items
+    });
+    assert_eq!(items, [0, 1, 2]);
 }
 
 #[test]
