@@ -150,6 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn other_machines_are_let_in_only_in_so_many_words() {
+        let text = "[Echo]\nimport_from=echo\ntcp_bind=0.0.0.0\n";
+        let (_, faults) = parse(text);
+        assert!(faults.len() == 1 && faults[0].contains("tcp_allow_remote = True"), "{faults:?}");
+        let (settings, faults) = parse(&format!("{text}tcp_allow_remote=True\n"));
+        assert!(faults.is_empty() && settings.services[0].tcp_allow_remote, "{faults:?}");
+    }
+
+    #[test]
     fn every_fault_is_told_with_line_key_and_what_is_accepted() {
         let (_, faults) = parse(
             "[defaults]\nlogdir=x\nstart_timeout=fast\n[Echo]\nimport_from=a\nprogram=b\n\

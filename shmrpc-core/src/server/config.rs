@@ -29,6 +29,8 @@ pub struct WorkerConfig {
     pub output_read_fds: Option<(i32, i32)>,
     /// Allow guarded encodings over TCP.
     pub force_insecure_serialisation: bool,
+    /// Let TCP peers on other machines in.
+    pub tcp_allow_remote: bool,
     /// Without a supervisor for so long, drain and exit; `None`: never.
     pub orphan_timeout: Option<Duration>,
     /// How long a drain may take before the worker exits anyway.

@@ -119,6 +119,7 @@ fn serve_alone(offered: &[Offered], name: Option<&str>) -> ExitCode {
             tcp_listener_fd: None,
             output_read_fds: None,
             force_insecure_serialisation: false,
+            tcp_allow_remote: false,
             orphan_timeout: None,
             drain_timeout: Duration::from_secs(10),
         },
@@ -161,6 +162,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
     let gateway = listener.map(|listener| {
         let options = TcpOptions {
             force_insecure_serialisation: config.force_insecure_serialisation,
+            allow_remote: config.tcp_allow_remote,
             ..TcpOptions::default()
         };
         open_gateway(listener, config.service.clone(), config.runtime_dir.clone(), options)

@@ -38,6 +38,8 @@ pub struct ServiceSettings {
     pub log_dir: PathBuf,
     /// Where to listen for TCP; `None`: nowhere.
     pub tcp_bind: Option<IpAddr>,
+    /// Let peers on other machines in, though nothing authenticates them.
+    pub tcp_allow_remote: bool,
     /// The pool is never larger.
     pub max_proc_num: usize,
     /// Workers started at once.
@@ -137,6 +139,7 @@ pub struct Scaling {
 pub(super) struct Common {
     log_dir: PathBuf,
     tcp_bind: Option<IpAddr>,
+    tcp_allow_remote: bool,
     max_proc_num: Option<usize>,
     min_proc_num: usize,
     wait_until_completed: bool,
@@ -164,9 +167,19 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
         "never" | "none" => Some(None),
         _ => value::duration(text).map(Some),
     };
+    let tcp_bind = reader.read("tcp_bind", value::ACCEPTED_BIND, value::bind).flatten();
+    let tcp_allow_remote = boolean(reader, "tcp_allow_remote", false);
+    if let Some(address) = tcp_bind.filter(|address| !address.is_loopback() && !tcp_allow_remote) {
+        let problem = format!(
+            "tcp_bind {address} is reachable from other machines, and nothing authenticates them; \
+             tcp_allow_remote = True says that this is meant"
+        );
+        reader.fault(Diagnostic::new(reader.line("tcp_bind"), problem).key("tcp_bind"));
+    }
     Common {
         log_dir: reader.read("log_dir", "a folder", path).unwrap_or_else(|| base.join("logs")),
-        tcp_bind: reader.read("tcp_bind", value::ACCEPTED_BIND, value::bind).flatten(),
+        tcp_bind,
+        tcp_allow_remote,
         max_proc_num: bounds.1,
         min_proc_num: bounds.0.unwrap_or(1),
         wait_until_completed: boolean(reader, "wait_until_completed", true),
@@ -262,6 +275,7 @@ pub(super) fn read(
         port,
         log_dir: common.log_dir,
         tcp_bind: common.tcp_bind,
+        tcp_allow_remote: common.tcp_allow_remote,
         max_proc_num: common.max_proc_num.unwrap_or_else(|| cores().max(common.min_proc_num)),
         min_proc_num: common.min_proc_num,
         min_proc_num_line: reader.line("min_proc_num"),
