@@ -2,7 +2,7 @@
 
 use syn::{GenericParam, Ident, Receiver, ReceiverKind, Signature, Type};
 
-use super::types::{check_item, check_reply, check_value, is_surely_not_bytes};
+use super::types::{check_error, check_inside, check_value, is_surely_not_bytes};
 use crate::{
     ast::{Method, Param},
     attr::Encoding,
@@ -39,7 +39,7 @@ pub(super) fn check(method: &Method, parameters: &[Ident], report: &mut Report) 
         _ => check_values(method, &returns, parameters, report),
     }
     if let Some(error) = &returns.error {
-        check_value(error, parameters, report);
+        check_error(error, parameters, report);
     }
     if method.is_async() && returns.is_borrowed() {
         report.error(
@@ -100,7 +100,7 @@ fn check_values(method: &Method, returns: &Returns, parameters: &[Ident], report
         }
     }
     if let Some(reply) = &returns.reply {
-        check_reply(reply, parameters, report);
+        check_value(reply, parameters, report);
     }
 }
 
@@ -162,7 +162,7 @@ fn check_streams(method: &Method, parameters: &[Ident], report: &mut Report) {
                         report.error(item, "the items of a raw method are bytes: `Vec<u8>`");
                     }
                 }
-                Some(item) => check_item(item, parameters, report),
+                Some(item) => check_inside(item, parameters, report),
             }
         }
     }

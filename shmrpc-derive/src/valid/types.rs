@@ -12,7 +12,7 @@ use crate::{
     types::{arguments, bare, is_primitive, is_word, last_segment},
 };
 
-/// Reports why a parameter or an error of that type cannot travel.
+/// Reports why a parameter or a reply of that type cannot travel.
 pub(super) fn check_value(ty: &Type, parameters: &[Ident], report: &mut Report) {
     let inner = match bare(ty) {
         Type::Reference(reference) => {
@@ -27,17 +27,21 @@ pub(super) fn check_value(ty: &Type, parameters: &[Ident], report: &mut Report) 
     check_inside(inner, parameters, report);
 }
 
-/// Reports why a reply of that type cannot travel.
-pub(super) fn check_reply(ty: &Type, parameters: &[Ident], report: &mut Report) {
-    check_value(ty, parameters, report);
+/// Reports why an error of that type cannot travel.
+pub(super) fn check_error(ty: &Type, parameters: &[Ident], report: &mut Report) {
+    match bare(ty) {
+        Type::Reference(reference) => {
+            report.error(
+                reference,
+                "the client gets an error of its own: use the owned type, such as `String`",
+            );
+        }
+        other => check_inside(other, parameters, report),
+    }
 }
 
-/// Reports why items of that type cannot travel.
-pub(super) fn check_item(ty: &Type, parameters: &[Ident], report: &mut Report) {
-    check_inside(ty, parameters, report);
-}
-
-fn check_inside(ty: &Type, parameters: &[Ident], report: &mut Report) {
+/// Reports why a type without a borrow around it cannot travel.
+pub(super) fn check_inside(ty: &Type, parameters: &[Ident], report: &mut Report) {
     let mut search = Obstacle { parameters, found: None };
     // An unsized slice is fine behind a reference, which the caller has taken off.
     match bare(ty) {

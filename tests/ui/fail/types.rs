@@ -47,6 +47,14 @@ impl EchoServer {
     fn borrowing_error<'a>(&'a self) -> Result<(), Cow<'a, str>> {
         Ok(())
     }
+
+    #[json_method]
+    fn borrowed_error(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    #[json_method]
+    fn slice(&self, _row: &[&str]) {}
 }
 
 fn main() {
