@@ -48,9 +48,10 @@ impl Probe {
         logger().info(&line);
     }
 
-    /// Takes its time.
+    /// Says that it begins, and takes its time.
     #[json_method]
     fn slow(&self, ms: u64) -> u32 {
+        println!("slow begins");
         sleep(Duration::from_millis(ms));
         std::process::id()
     }

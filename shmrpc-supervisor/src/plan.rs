@@ -99,7 +99,9 @@ impl Plan {
             .collect();
         clashes(&services, &mut faults);
         only(&mut services, wanted, &mut faults);
-        faults.into_result(Self { web: settings.web, services, notes: settings.notes })
+        let mut notes = settings.notes;
+        notes.extend(services.iter().filter_map(remote_note));
+        faults.into_result(Self { web: settings.web, services, notes })
     }
 }
 
@@ -190,6 +192,16 @@ fn served(
         description: Some(description),
         settings,
     })
+}
+
+/// What somebody should know who means to let other machines in.
+fn remote_note(service: &ServicePlan) -> Option<(usize, String)> {
+    let (ip, _) = service.tcp_address().filter(|(ip, _)| !ip.is_loopback())?;
+    let section = &service.settings.section;
+    let note = format!(
+        "[{section}] listens at {ip}, but peers on other machines are refused: TCP has no authentication yet"
+    );
+    Some((service.settings.line, note))
 }
 
 /// Finds services that cannot live beside each other.

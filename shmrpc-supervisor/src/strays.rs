@@ -100,7 +100,8 @@ fn leftovers(runtime_dir: &Path) -> Vec<u32> {
     let mut marked: HashMap<OsString, Vec<(u32, bool)>> = HashMap::new();
     let own_uid = nix::unistd::geteuid().as_raw();
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
-        if process.uid().ok() != Some(own_uid) {
+        let is_self = process.pid().cast_unsigned() == std::process::id();
+        if is_self || process.uid().ok() != Some(own_uid) {
             continue;
         }
         let Ok(mut environment) = process.environ() else { continue };

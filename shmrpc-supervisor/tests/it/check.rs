@@ -54,7 +54,8 @@ fn check_says_what_would_run() {
         "[defaults]\nlog_dir=here\nbind_tcp=127.0.0.1\nthreads=4\n\
          [EchoServer]\nimport_from=echo_server\n\
          [EchoServer:eu]\nimport_from=./echo_server\nport=5556\n\
-         [search front]\nprogram=sh -c 'sleep 1'\n",
+         [search front]\nprogram=sh -c 'sleep 1'\n\
+         [EchoServer:far]\nimport_from=./echo_server\nport=5557\ntcp_bind=0.0.0.0\n",
     );
     scene.script("echo_server", DESCRIBES);
     let output = scene.run(&["--check"], &[]);
@@ -62,7 +63,8 @@ fn check_says_what_would_run() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     for part in [
         "service.ini:3: note: bind_tcp is read as tcp_bind",
-        "3 services, no faults",
+        "4 services, no faults",
+        "service.ini:12: note: [EchoServer:far] listens at 0.0.0.0, but peers on other machines are refused",
         "dashboard  http://127.0.0.1:5155/",
         "echo_serv [EchoServer]",
         "eu.echo_serv [EchoServer:eu]",

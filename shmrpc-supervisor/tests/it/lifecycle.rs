@@ -18,7 +18,7 @@ fn end(pid: u32, signal: Signal) {
 #[test]
 fn services_start_in_order_and_a_stop_leaves_nothing() {
     let scene = Scene::new(&format!(
-        "{WEB}[first]\nprogram=/bin/sh -c 'echo first >> order; sleep 1000 & sleep 1000'\nmin_proc_num=1\n\
+        "{WEB}[first]\nprogram=/bin/sh -c 'echo first >> order; sleep 1000 & sleep 1000'\nstart_secs=1s\n\
          [second]\nprogram=/bin/sh -c 'echo second >> order; exec sleep 1000'\nmin_proc_num=2\nmax_proc_num=2\n"
     ));
     let mut daemon = scene.start(&[]);

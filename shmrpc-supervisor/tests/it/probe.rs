@@ -9,7 +9,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use nix::{
@@ -55,6 +54,12 @@ fn call(connection: &Connection, method: &str, args: &Value) -> Result<Value, Rp
     Ok(serde_json::from_slice(&reply.body).unwrap())
 }
 
+/// Waits until a worker is at a call of `slow`.
+fn slow_begins(scene: &Scene) {
+    let begins = || scene.read("here/probe/probe_log.stdout").contains("slow begins").then_some(());
+    eventually("the slow call's beginning", begins);
+}
+
 fn end(pid: u32) {
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
 }
@@ -84,7 +89,7 @@ fn a_killed_worker_is_replaced_and_its_calls_still_count() {
     let slow = thread::scope(|scope| {
         let slow = scope.spawn(|| call(&connection, "slow", &json!([60_000])));
         // Whoever has the slow call answers no other; both are killed.
-        thread::sleep(Duration::from_millis(300));
+        slow_begins(&scene);
         old.iter().for_each(|pid| end(*pid));
         slow.join().unwrap()
     });
@@ -141,7 +146,7 @@ fn a_stop_waits_for_the_calls_that_are_under_way() {
     let connection = connect(&scene);
     thread::scope(|scope| {
         let slow = scope.spawn(|| call(&connection, "slow", &json!([1000])));
-        thread::sleep(Duration::from_millis(300));
+        slow_begins(&scene);
         daemon.stop();
         assert_eq!(slow.join().unwrap().unwrap(), pid);
     });
@@ -283,4 +288,28 @@ fn the_same_answers_come_over_tcp_from_all_workers_on_one_port() {
         eventually("an answer from a new worker", || call(&connection, "add", &json!([2, 3])).ok());
         daemon.stop();
     }
+}
+
+#[test]
+fn a_copy_under_a_prefix_is_a_service_of_its_own() {
+    let scene = scene("[Probe:eu]\nimport_from=probe\nport=5998\n");
+    let mut daemon = scene.start(&[]);
+    assert!(daemon.ready().contains("2 of 2 services run"));
+    let (own, copy) = (daemon.pids("probe")[0], daemon.pids("eu.probe")[0]);
+    let mut options = ConnectOptions::default();
+    options.runtime_dir = Some(scene.path().join("run"));
+    let connection = Connection::connect_any("shm://eu.probe", &options).unwrap();
+    assert_eq!(call(&connection, "pid", &json!([])).unwrap(), copy);
+    assert_eq!(call(&connect(&scene), "pid", &json!([])).unwrap(), own);
+    let (_, body) = daemon.request("GET", "/api/v1/services/eu.probe/methods/pid");
+    assert_eq!(body, copy.to_string());
+    let service = daemon.service("eu.probe").unwrap();
+    assert_eq!((&service["prefix"], &service["struct_name"]), (&json!("eu"), &json!("Probe")));
+    call(&connection, "say", &json!(["from the copy"])).unwrap();
+    eventually("its line in its own file", || {
+        (scene.read("here/eu.probe/eu.probe_log.stdout") == "from the copy\n").then_some(())
+    });
+    drop(connection);
+    daemon.stop();
+    nothing_left(&scene);
 }

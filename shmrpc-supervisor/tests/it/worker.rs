@@ -77,14 +77,14 @@ fn a_worker_is_told_everything_and_a_program_inherits_nothing() {
 #[test]
 fn who_never_becomes_ready_is_reported_and_not_waited_for_without_end() {
     let scene = scene(
-        "[web monitor]\nport=0\n[defaults]\nstart_timeout=300ms\nrestart_delay=20s\n\
+        "[web monitor]\nport=0\n[defaults]\nstart_timeout=3s\nrestart_delay=20s\n\
          [EchoServer]\nimport_from=echo_server\n[after]\nprogram=/bin/sleep 1000\nstart_secs=10ms\n",
         1,
     );
     let mut daemon = scene.start(&[]);
     assert_eq!(daemon.status("echo_serv", "starting")["workers"].as_array().unwrap().len(), 1);
     assert_eq!(daemon.service("after").unwrap()["status"], "stopped");
-    daemon.logs("not ready after 300ms: killed");
+    daemon.logs("not ready after 3s: killed");
     daemon.status("after", "running");
     daemon.status("echo_serv", "backoff");
     daemon.stop();
