@@ -34,7 +34,10 @@ use proc_macro::TokenStream;
 /// A handler takes `&self` and owned or plainly borrowed arguments (`u32`, `String`, `&str`, `&[T]`, `&T`). A
 /// `fn` runs on the worker's thread pool, an `async fn` on its runtime. A return type that is spelled
 /// `Result<R, E>` gives the client the typed error `E`. A parameter `&CallContext` does not travel: the
-/// worker fills it in.
+/// worker fills it in. `StreamReceiver<T>` and, as the last one, `StreamSender<T>` make a method a stream.
+///
+/// A service trait gets the supertraits `Send + Sync + 'static`, since a worker's threads share what they
+/// serve, and its `async fn`s give futures that are `Send`; implementations write `async fn` as usual.
 #[proc_macro_attribute]
 pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::service(options.into(), item.into()).into()
