@@ -66,8 +66,9 @@ fn the_service() {
     let Some(dir) = std::env::var_os(PART) else { return };
     let mut options = ServeOptions::default();
     options.runtime_dir = Some(dir.into());
+    options.tcp_bind = Some("127.0.0.1:0".parse().unwrap());
     let serving = Serving::start(Arc::new(Wares), options).unwrap();
-    println!("\nserving");
+    println!("\nserving at {}", serving.tcp_addr().unwrap());
     std::io::stdout().flush().unwrap();
     let _closed = std::io::stdin().read(&mut [0]);
     assert_eq!(serving.drain(), 0);
@@ -77,6 +78,7 @@ fn the_service() {
 struct Stall {
     folder: tempfile::TempDir,
     service: Child,
+    tcp: String,
 }
 
 impl Stall {
@@ -89,9 +91,9 @@ impl Stall {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(service.stdout.as_mut().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap() == "serving"), "the service ended");
-        Self { folder, service }
+        let lines = BufReader::new(service.stdout.as_mut().unwrap()).lines();
+        let address = lines.map(Result::unwrap).find_map(|l| Some(l.strip_prefix("serving at ")?.to_owned()));
+        Self { folder, service, tcp: format!("tcp://{}", address.expect("the service ended")) }
     }
 
     fn run(&self, args: &[&str], input: &[u8]) -> Output {
@@ -114,7 +116,11 @@ impl Stall {
     }
 
     fn call(&self, args: &[&str]) -> String {
-        let output = self.prints(&[&["call", "shm://wares"], args].concat(), b"");
+        self.call_at("shm://wares", args)
+    }
+
+    fn call_at(&self, endpoint: &str, args: &[&str]) -> String {
+        let output = self.prints(&[&["call", endpoint], args].concat(), b"");
         String::from_utf8(output).unwrap()
     }
 
@@ -141,17 +147,22 @@ impl Drop for Stall {
 }
 
 #[test]
-fn calls_in_every_encoding() {
+fn answers_are_the_same_over_shared_memory_and_tcp() {
     let stall = Stall::open();
-    assert_eq!(stall.call(&["json", r#"{"a":[1,null]}"#]), "{\"a\":[1,null]}\n");
-    assert_eq!(stall.call(&["add", "-40", "82"]), "42\n");
-    assert_eq!(stall.call(&["upper", "\"loud\""]), "\"LOUD\"\n");
-    assert_eq!(stall.call(&["sleep", "0"]), "null\n");
     let bytes: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
-    assert!(stall.prints(&["call", "shm://wares", "raw", "--raw", "-"], &bytes) == bytes);
-    assert_eq!(stall.prints(&["call", "shm://wares", "sum"], b"1\n\n20\n 300 \n"), b"321\n");
-    let first_that_works = "shm://nobody, shm://wares";
-    assert_eq!(stall.prints(&["call", first_that_works, "add", "1", "2"], b""), b"3\n");
+    for endpoint in ["shm://wares", &stall.tcp, &format!("shm://nobody, {}", stall.tcp)] {
+        let call = |args: &[&str]| stall.call_at(endpoint, args);
+        assert_eq!(call(&["json", r#"{"a":[1,null]}"#]), "{\"a\":[1,null]}\n");
+        assert_eq!(call(&["add", "-40", "82"]), "42\n");
+        assert_eq!(call(&["sleep", "0"]), "null\n");
+        assert!(stall.prints(&["call", endpoint, "raw", "--raw", "-"], &bytes) == bytes);
+        assert!(stall.prints(&["call", endpoint, "raw", "--compress", "--raw", "-"], &bytes) == bytes);
+        assert_eq!(stall.prints(&["call", endpoint, "sum"], b"1\n\n20\n 300 \n"), b"321\n");
+        stall.fails(&["call", endpoint, "fail"], 6, &["wares.fail", r#"{"code":17}"#]);
+    }
+    // The guarded encoding is for shared memory alone, unless the service's owner allows it.
+    assert_eq!(stall.call(&["upper", "\"loud\""]), "\"LOUD\"\n");
+    stall.fails(&["call", &stall.tcp, "upper", "\"loud\""], 4, &["upper", "force_insecure_serialisation"]);
 }
 
 #[test]
@@ -165,7 +176,6 @@ fn failures_name_what_is_at_fault_and_have_their_exit_codes() {
         2,
         &["add(one: i64, other: i64)", "expected i64"],
     );
-    stall.fails(&["call", "shm://wares", "fail"], 6, &["wares.fail", r#"{"code":17}"#]);
     stall.fails(&["call", "shm://wares", "sleep", "400", "--deadline", "30ms"], 5, &["wares.sleep", "30ms"]);
     stall.fails(&["call", "shm://wares", "die"], 7, &["wares", "die"]);
     // The service is dead, and its last client gone: neither has left anything.
