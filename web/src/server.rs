@@ -30,7 +30,6 @@ use crate::{
     admission::{Peer, Rules},
     daemon::Daemon,
     options::WebOptions,
-    peer_uid::peer_uid,
     problem::{self, Problem},
     routes,
 };
@@ -137,7 +136,8 @@ async fn connection(
 /// The kernel's table is read once a connection; who connected does not change.
 async fn look_up_peer(local: SocketAddr, remote: SocketAddr) -> Peer {
     let uid = if remote.ip().to_canonical().is_loopback() {
-        let looked_up = tokio::task::spawn_blocking(move || peer_uid(local, remote)).await;
+        let looked_up =
+            tokio::task::spawn_blocking(move || shmrpc_core::peer_uid::of_connection(remote, local)).await;
         looked_up.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
             tracing::warn!(%error, "dashboard: the owner of a connection cannot be looked up");
             None
