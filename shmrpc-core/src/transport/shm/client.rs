@@ -1,12 +1,13 @@
 //! The client's end of shared memory: links to every worker of a service, rings of calls that any of them
 //! may claim, and the answers.
 //!
-//! `peers` keeps the links and hands over regions; `rings` publishes calls and takes answers; `call` is one
+//! `peers` keeps the links and hands over regions; `rings` publishes calls and takes answers, `ring` is one of them; `call` is one
 //! call under way, `stream` one that streams items. All state of a connection is behind one mutex, which is held for as long as it takes to
 //! publish a call or to take an answer, never while waiting.
 
 mod call;
 mod peers;
+mod ring;
 mod rings;
 mod stream;
 

@@ -10,7 +10,8 @@ use std::{
 use super::{
     Shared,
     peers::method_name,
-    rings::{Key, NewCall, Waiter, read_reply},
+    ring::{Key, Waiter, read_reply},
+    rings::NewCall,
 };
 use crate::{
     client::{PendingCall, Reply},

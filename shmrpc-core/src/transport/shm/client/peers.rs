@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Shared, State, rings::Waiter};
+use super::{Shared, State, ring::Waiter};
 use crate::{
     error::RpcError,
     method::{MethodId, ServiceDescription, Shape},

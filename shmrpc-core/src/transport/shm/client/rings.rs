@@ -1,23 +1,24 @@
-//! A connection's rings: where calls are published, which are under way, and how their answers are
-//! taken. The first ring has few slots; when all are taken a larger one is added, up to 4096 slots, and the
+//! A connection's rings taken together: where a call is published, who is woken for it, and what becomes of
+//! it when its worker dies or nobody waits for it any more. The first ring has few slots; when all are taken a larger one is added, up to 4096 slots, and the
 //! smaller ones stay for what they hold.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
-    task::Waker,
     thread::Thread,
 };
 
-use super::peers::{Peers, Worker};
+use super::{
+    peers::{Peers, Worker},
+    ring::{Call, Key, Ring, Waiter, read_reply},
+};
 use crate::{
     client::Reply,
-    error::{RpcError, Status},
-    process::random_u64,
+    error::RpcError,
     shm::{
         arena::{Arenas, Extent, NoExtent},
         board::{Board, fence_after_publish},
-        channel::{CALL_INLINE_BYTES, CallHeader, Channel, MAX_SLOTS, Place, ReplyHeader},
+        channel::{CALL_INLINE_BYTES, CallHeader, MAX_SLOTS, Place, ReplyHeader},
         doorbell::Doorbell,
         region::RegionError,
     },
@@ -40,80 +41,10 @@ pub(super) struct Rings {
     due: Vec<Waiter>,
 }
 
-pub(super) struct Ring {
-    pub(super) channel: Arc<Channel>,
-    nonce: u64,
-    bindings: Vec<Binding>,
-    free: Vec<u16>,
-    calls: Vec<Option<Call>>,
-    next: u32,
-    in_flight: usize,
-}
-
-struct Binding {
-    board: Arc<Board>,
-    number: u16,
-}
-
 /// Whom to wake: a board and the doorbells of its workers that we know.
 struct Target {
     board: Arc<Board>,
     doorbells: Vec<(u8, Arc<Doorbell>)>,
-}
-
-/// A call under way.
-pub(super) struct Call {
-    pub(super) index: u32,
-    serial: u64,
-    pub(super) method: u64,
-    idempotent: bool,
-    retried: bool,
-    abandoned: bool,
-    extent: Option<Extent>,
-    pub(super) deadline_ns: u64,
-    pub(super) waiter: Waiter,
-    /// Decided without an answer in the slot.
-    outcome: Option<Result<Reply, RpcError>>,
-}
-
-/// Who is woken when the answer is there.
-pub(super) enum Waiter {
-    Nobody,
-    Thread(Thread),
-    Task(Waker),
-}
-
-impl Waiter {
-    /// Wakes it. Never under the connection's lock: a waker may run anything.
-    pub(super) fn wake(self) {
-        match self {
-            Self::Nobody => {}
-            Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
-        }
-    }
-}
-
-impl Call {
-    fn decide(&mut self, outcome: Result<Reply, RpcError>, due: &mut Vec<Waiter>) {
-        self.outcome = Some(outcome);
-        self.wake(due);
-    }
-
-    fn wake(&mut self, due: &mut Vec<Waiter>) {
-        match std::mem::replace(&mut self.waiter, Waiter::Nobody) {
-            Waiter::Nobody => {}
-            waiter => due.push(waiter),
-        }
-    }
-}
-
-/// Where a call is; the serial number tells it from the slot's later uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) ring: usize,
-    pub(super) slot: u16,
-    serial: u64,
 }
 
 /// What a new call needs.
@@ -123,54 +54,6 @@ pub(super) struct NewCall<'a> {
     pub(super) idempotent: bool,
     pub(super) deadline_ns: u64,
     pub(super) payload: &'a [u8],
-}
-
-impl Ring {
-    fn new(slots: usize) -> Result<Self, RegionError> {
-        Ok(Self {
-            channel: Arc::new(Channel::create(slots)?),
-            nonce: random_u64(),
-            bindings: Vec::new(),
-            free: (0..slots as u16).rev().collect(),
-            calls: (0..slots).map(|_| None).collect(),
-            next: 0,
-            in_flight: 0,
-        })
-    }
-
-    /// Announces the ring to a worker, under its number on the worker's board.
-    fn hand_to(&mut self, worker: &Worker) -> Result<(), String> {
-        let number = match self.bindings.iter().find(|b| b.board.id() == worker.board.id()) {
-            Some(binding) => binding.number,
-            None => {
-                let number = worker
-                    .board
-                    .join_channel(self.nonce)
-                    .ok_or("the service has no room for more connections")?;
-                self.bindings.push(Binding { board: Arc::clone(&worker.board), number });
-                number
-            }
-        };
-        worker.link.send(&Message::Attach { channel: self.nonce, number }, &[self.channel.fd()]);
-        Ok(())
-    }
-
-    fn set_ready(&self) -> bool {
-        // Every board, not only up to the first that had not been told.
-        self.bindings.iter().filter(|binding| binding.board.set_ready(binding.number)).count() > 0
-    }
-
-    fn unclaimed(&self) -> bool {
-        self.in_flight > 0 && self.channel.next_unclaimed() != self.next
-    }
-
-    /// Appends a slot to the ring under a new number.
-    fn publish(&mut self, slot: u16) -> u32 {
-        let index = self.next;
-        self.next = index.wrapping_add(1);
-        self.channel.publish(index, slot);
-        index
-    }
 }
 
 impl Rings {
@@ -534,31 +417,4 @@ fn no_space(error: NoExtent) -> RpcError {
         }
         NoExtent::Region(error) => error.to_string(),
     })
-}
-
-/// Copies a reply out; `None` when it lies in an arena that is not known (yet).
-pub(super) fn read_reply(
-    channel: &Channel,
-    slot: u16,
-    header: ReplyHeader,
-    worker: Option<&Worker>,
-) -> Option<Result<Reply, RpcError>> {
-    let len = header.place.len_bytes as usize;
-    let status = Status::from_u16(header.status);
-    let mut body = Vec::new();
-    if header.place.arena == 0 {
-        if len > crate::shm::channel::REPLY_INLINE_BYTES {
-            return Some(Err(RpcError::Protocol(format!("inline reply of {len} bytes"))));
-        }
-        channel.region().copy_out(channel.reply_inline(slot), len, &mut body);
-    } else {
-        let region = worker?.arena(header.place.arena)?;
-        let offset = usize::try_from(header.place.offset).unwrap_or(usize::MAX);
-        if !region.holds(offset, len) {
-            return Some(Err(RpcError::Protocol(format!("reply of {len} bytes outside its arena"))));
-        }
-        region.copy_out(offset, len, &mut body);
-        crate::shm::arena::release(&region, header.place.offset);
-    }
-    Some(Ok(Reply { status, body }))
 }
