@@ -98,9 +98,8 @@ impl Forward {
     ) -> (Status, Bytes) {
         let upstream = self.upstream(call.timeout_ns);
         let target = Target { idempotent: call.idempotent && method.idempotent, ..Target::from(method) };
-        // Handing over may block while the upstream has no room.
-        let begun = tokio::task::block_in_place(|| upstream.begin(target, call.door, &call.payload));
-        let answer = match begun {
+        // Workers' rings and services in this process take a call without waiting for room.
+        let answer = match upstream.begin(target, call.door, &call.payload) {
             Ok(pending) => pending.await,
             Err(error) => Err(error),
         };
@@ -117,6 +116,7 @@ impl Forward {
     ) -> (Status, Bytes) {
         let upstream = self.upstream(call.timeout_ns);
         let target = Target::from(method);
+        // A stream may have to wait for a socket.
         let begun = tokio::task::block_in_place(|| upstream.begin_stream(target, call.door, &call.payload));
         drop((call, held));
         let ClientStream { reply, sender, receiver } = match begun {
