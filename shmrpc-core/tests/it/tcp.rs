@@ -94,3 +94,51 @@ mod compressed {
 
     conformance!(Compressed);
 }
+
+/// The way of a supervised service: over TCP into a gateway, from there into shared memory.
+mod into_shared_memory {
+    use shmrpc_core::Serving;
+
+    use super::*;
+    use crate::shm::{self, Folder};
+
+    // Fields are dropped in this order: the gateway first, the folder last.
+    struct Through {
+        gateway: Option<Gateway>,
+        service: Arc<Bench>,
+        _serving: Serving,
+        _folder: Folder,
+    }
+
+    impl Harness for Through {
+        fn start() -> Self {
+            let folder = Folder::new();
+            let service = Arc::new(Bench::default());
+            let serving = shm::serve(&folder, Arc::clone(&service) as Arc<dyn Service>, 8);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut options = TcpOptions::default();
+            options.force_insecure_serialisation = true;
+            let gateway = Gateway::serve(listener, shm::connect(&folder, "bench"), options).unwrap();
+            Self { gateway: Some(gateway), service, _serving: serving, _folder: folder }
+        }
+
+        fn service(&self) -> &Arc<Bench> {
+            &self.service
+        }
+
+        fn connect(&self) -> Connection {
+            let endpoint = format!("tcp://{}", self.gateway.as_ref().unwrap().local_addr());
+            Connection::connect_any(endpoint, &ConnectOptions::default()).unwrap()
+        }
+    }
+
+    impl Drop for Through {
+        fn drop(&mut self) {
+            // The gateway is a client of shared memory: it leaves before the folder is looked at.
+            let gateway = self.gateway.take().unwrap();
+            gateway.drain_blocking(Duration::from_secs(20));
+        }
+    }
+
+    conformance!(Through);
+}

@@ -186,11 +186,13 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, phase: &wa
     }
     let phase = phase.clone();
     tokio::spawn(async move {
-        let peer = Peer::new(Arc::clone(&shared), stream, from);
+        let peer = Peer::new(Arc::clone(&shared), stream, from, phase.clone());
         let number = shared.next_peer.fetch_add(1, Ordering::Relaxed);
         shared.writers().insert(number, Arc::downgrade(peer.writer()));
-        peer.serve(phase).await;
+        peer.serve().await;
         shared.writers().remove(&number);
         shared.open.fetch_sub(1, Ordering::AcqRel);
+        // In this order: whoever drains waits for the receivers, and may count on the upstream being free.
+        drop((shared, phase));
     });
 }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Shared, peer::until};
+use super::{Phase, Shared, peer::until};
 use crate::{
     client::{Connection, Reply, Target},
     error::{RpcError, Status},
@@ -20,6 +20,8 @@ pub(super) struct Forward {
     pub(super) shared: Arc<Shared>,
     pub(super) session: Arc<Session>,
     pub(super) draining: bool,
+    /// Last, so that it is dropped last: whoever drains waits for it.
+    pub(super) _phase: watch::Receiver<Phase>,
 }
 
 impl Forward {

@@ -40,6 +40,8 @@ pub(super) struct Peer {
     stream: Arc<TcpStream>,
     writer: Arc<Writer>,
     from: SocketAddr,
+    /// Last, so that it is dropped last.
+    phase: watch::Receiver<Phase>,
 }
 
 /// Why a connection is declined.
@@ -79,18 +81,23 @@ async fn say_goodbye(writer: &Arc<Writer>, stream: &TcpStream) {
 }
 
 impl Peer {
-    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stream: TcpStream,
+        from: SocketAddr,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
         socket::prepare(&stream);
         let stream = Arc::new(stream);
         let writer = Writer::new(Arc::clone(&stream));
-        Self { shared, stream, writer, from }
+        Self { shared, stream, writer, from, phase }
     }
 
     pub(super) fn writer(&self) -> &Arc<Writer> {
         &self.writer
     }
 
-    pub(super) async fn serve(self, phase: watch::Receiver<Phase>) {
+    pub(super) async fn serve(self) {
         let options = &self.shared.options;
         // Until it has introduced itself a peer may send no long frame.
         let mut reader =
@@ -103,7 +110,7 @@ impl Peer {
         match timeout(options.handshake_timeout, introduced).await.unwrap_or_else(|_| Err(too_slow())) {
             Ok(limits) => {
                 reader.set_limits(options.message_limit_bytes(), options.frame_timeout);
-                self.talk(reader, limits, phase).await;
+                self.talk(reader, limits).await;
             }
             Err(Declined(status, reason)) => {
                 self.writer.send(Frame::Refuse { status, reason });
@@ -180,13 +187,14 @@ impl Peer {
     }
 
     /// Frames until the end, whoever makes it.
-    async fn talk(self, mut reader: FrameReader, limits: SessionLimits, mut phase: watch::Receiver<Phase>) {
+    async fn talk(self, mut reader: FrameReader, limits: SessionLimits) {
         let session = Session::new(Arc::clone(&self.writer) as Arc<dyn FrameSink>, limits);
         let writing = tokio::spawn({
             let writer = Arc::clone(&self.writer);
             async move { writer.run().await }
         });
         let room = Arc::new(Semaphore::new(ARGUMENTS_LIMIT_KIB as usize));
+        let mut phase = self.phase.clone();
         let mut draining = false;
         let ended = loop {
             let received = tokio::select! {
@@ -244,8 +252,12 @@ impl Peer {
                 // A client that does not take its replies is not read from until it does.
                 self.writer.room().await;
                 let held = hold(room, &call).await;
-                let forward =
-                    Forward { shared: Arc::clone(&self.shared), session: Arc::clone(session), draining };
+                let forward = Forward {
+                    shared: Arc::clone(&self.shared),
+                    session: Arc::clone(session),
+                    draining,
+                    _phase: self.phase.clone(),
+                };
                 forward.start(call, held).map_err(|violation| violation.to_string())
             }
             Err(violation) => Err(violation.to_string()),
