@@ -10,7 +10,7 @@ mod round;
 mod supervised;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -41,11 +41,12 @@ use crate::{
     plan::{Plan, ServicePlan},
     process,
     report::Host,
-    sources, strays,
+    sources,
+    strays::Leftovers,
 };
 
-/// How long workers of an earlier daemon have to be found before new ones are started.
-const ADOPTION_TIME: Duration = Duration::from_millis(300);
+/// How long workers of an earlier daemon have to be adopted before new ones are started in their place.
+const ADOPTION_TIME: Duration = Duration::from_secs(5);
 /// How long programs of an earlier daemon have to end before they are killed.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long open pages have to end, once all workers are gone.
@@ -120,14 +121,13 @@ pub(crate) enum Message {
 pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     let fail = |doing| move |source| DaemonError::Io { doing, source };
     let folder = Folder::take(&options.runtime_dir)?;
-    let was_used = std::fs::read_dir(folder.path()).is_ok_and(|entries| entries.count() > 1);
     let (web, services) = bind(&plan)?;
     let address = web.local_addr().map_err(fail("cannot ask for the dashboard's address"))?;
     let web = tokio::net::TcpListener::from_std(web).map_err(fail("cannot watch the dashboard's port"))?;
     let token = folder.new_token().map_err(fail("cannot make the dashboard's token"))?;
     let signals = Signals::new().map_err(fail("cannot take signals"))?;
     process::become_subreaper();
-    end_leftovers(folder.path()).await;
+    let expected = leftover_workers(folder.path()).await;
 
     let (messages, inbox) = mpsc::channel(QUEUE);
     let tail = Arc::new(LogTail::default());
@@ -147,7 +147,8 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
         options,
         starting: None,
         announced: false,
-        held_until: was_used.then(|| Instant::now() + ADOPTION_TIME),
+        held_until: Instant::now() + ADOPTION_TIME,
+        expected,
         strangers: Vec::new(),
         ending: None,
         reloading: false,
@@ -177,14 +178,20 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// Ends the plain programs of a daemon that was killed, before their successors need their ports.
-async fn end_leftovers(runtime_dir: &Path) {
+/// Finds what a daemon that was killed has left behind, and ends its plain programs before their successors
+/// need their ports. Its workers are returned.
+async fn leftover_workers(runtime_dir: &Path) -> HashSet<u32> {
     let runtime_dir = runtime_dir.to_owned();
-    let ending = move || strays::end_leftovers(&runtime_dir, LEFTOVERS_TIMEOUT);
-    let ended = tokio::task::spawn_blocking(ending).await.unwrap_or_default();
-    if !ended.is_empty() {
-        tracing::warn!(pids = ?ended, "ended what an earlier daemon had left behind");
+    let finding = move || {
+        let found = Leftovers::find(&runtime_dir);
+        found.end_others(LEFTOVERS_TIMEOUT);
+        found
+    };
+    let found = tokio::task::spawn_blocking(finding).await.unwrap_or_default();
+    if !found.others.is_empty() {
+        tracing::warn!(pids = ?found.others, "ended what an earlier daemon had left behind");
     }
+    found.workers.into_iter().collect()
 }
 
 /// Binds all ports, or says everything that is taken.

@@ -194,13 +194,12 @@ fn served(
     })
 }
 
-/// What somebody should know who means to let other machines in.
+/// What somebody should see again who lets other machines in.
 fn remote_note(service: &ServicePlan) -> Option<(usize, String)> {
-    let (ip, _) = service.tcp_address().filter(|(ip, _)| !ip.is_loopback())?;
+    let (ip, port) = service.tcp_address().filter(|(ip, _)| !ip.is_loopback())?;
     let section = &service.settings.section;
-    let note = format!(
-        "[{section}] listens at {ip}, but peers on other machines are refused: TCP has no authentication yet"
-    );
+    let note =
+        format!("[{section}] lets other machines in at {ip}, port {port}, and nothing authenticates them");
     Some((service.settings.line, note))
 }
 

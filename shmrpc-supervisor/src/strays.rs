@@ -80,39 +80,57 @@ pub fn reap(known: &HashSet<u32>) {
     }
 }
 
-/// Ends what earlier daemons of that runtime folder have left behind and nobody will adopt. Whoever holds
-/// the folder is the only daemon there, so that none of these has a daemon any more. Returns their numbers.
-pub fn end_leftovers(runtime_dir: &Path, patience: Duration) -> Vec<u32> {
-    let leftovers: Vec<Process> =
-        leftovers(runtime_dir).into_iter().filter_map(|pid| Process::adopt(pid).ok()).collect();
-    for process in &leftovers {
-        process.stop(Signal::SIGTERM);
-    }
-    let deadline = Instant::now() + patience;
-    while leftovers.iter().any(Process::lives) && Instant::now() < deadline {
-        sleep(Duration::from_millis(5));
-    }
-    leftovers.iter().filter(|process| process.lives()).for_each(Process::kill);
-    leftovers.iter().map(Process::pid).collect()
+/// What earlier daemons of a runtime folder have left behind. Whoever holds the folder is the only daemon
+/// there, so that none of these has a daemon any more.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    /// Workers, which serve on and can be adopted.
+    pub workers: Vec<u32>,
+    /// Plain programs, and descendants of workers that are gone.
+    pub others: Vec<u32>,
 }
 
-fn leftovers(runtime_dir: &Path) -> Vec<u32> {
-    let mut marked: HashMap<OsString, Vec<(u32, bool)>> = HashMap::new();
-    let own_uid = nix::unistd::geteuid().as_raw();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
-        let is_self = process.pid().cast_unsigned() == std::process::id();
-        if is_self || process.uid().ok() != Some(own_uid) {
-            continue;
+impl Leftovers {
+    /// Looks for them.
+    #[must_use]
+    pub fn find(runtime_dir: &Path) -> Self {
+        let mut marked: HashMap<OsString, Vec<(u32, bool)>> = HashMap::new();
+        let own_uid = nix::unistd::geteuid().as_raw();
+        for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+            let is_self = process.pid().cast_unsigned() == std::process::id();
+            if is_self || process.uid().ok() != Some(own_uid) {
+                continue;
+            }
+            let Ok(mut environment) = process.environ() else { continue };
+            let is_ours =
+                environment.get(OsStr::new(FOLDER_VARIABLE)).is_some_and(|path| path == runtime_dir);
+            if let Some(mark) = environment.remove(OsStr::new(MARK_VARIABLE)).filter(|_| is_ours) {
+                let leads = process.stat().is_ok_and(|stat| stat.pgrp == process.pid());
+                let is_worker = leads && environment.contains_key(OsStr::new(WorkerConfig::VARIABLE));
+                marked.entry(mark).or_default().push((process.pid().cast_unsigned(), is_worker));
+            }
         }
-        let Ok(mut environment) = process.environ() else { continue };
-        let is_ours = environment.get(OsStr::new(FOLDER_VARIABLE)).is_some_and(|path| path == runtime_dir);
-        if let Some(mark) = environment.remove(OsStr::new(MARK_VARIABLE)).filter(|_| is_ours) {
-            let leads = process.stat().is_ok_and(|stat| stat.pgrp == process.pid());
-            let is_worker = leads && environment.contains_key(OsStr::new(WorkerConfig::VARIABLE));
-            marked.entry(mark).or_default().push((process.pid().cast_unsigned(), is_worker));
+        let mut found = Self::default();
+        for processes in marked.into_values() {
+            let workers = processes.iter().filter(|(_, is_worker)| *is_worker).map(|(pid, _)| *pid);
+            let before = found.workers.len();
+            found.workers.extend(workers);
+            if found.workers.len() == before {
+                // A living worker would keep what it has started; these have none.
+                found.others.extend(processes.iter().map(|(pid, _)| *pid));
+            }
         }
+        found
     }
-    // A living worker keeps what it has started.
-    let orphaned = marked.into_values().filter(|processes| !processes.iter().any(|(_, worker)| *worker));
-    orphaned.flatten().map(|(pid, _)| pid).collect()
+
+    /// Ends those that nobody will adopt.
+    pub fn end_others(&self, patience: Duration) {
+        let others: Vec<Process> = self.others.iter().filter_map(|pid| Process::adopt(*pid).ok()).collect();
+        others.iter().for_each(|process| process.stop(Signal::SIGTERM));
+        let deadline = Instant::now() + patience;
+        while others.iter().any(Process::lives) && Instant::now() < deadline {
+            sleep(Duration::from_millis(5));
+        }
+        others.iter().filter(|process| process.lives()).for_each(Process::kill);
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,7 +39,7 @@ const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often is looked whether a worker that somebody else started has handed over its output, and for how
 /// long.
 const STRANGERS_INTERVAL: Duration = Duration::from_millis(20);
-const STRANGERS_TIME: Duration = Duration::from_secs(1);
+const STRANGERS_TIME: Duration = Duration::from_secs(5);
 
 /// How the daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +80,10 @@ pub(super) struct Loop {
     /// The service that the others wait for.
     pub(super) starting: Option<String>,
     pub(super) announced: bool,
-    /// Nothing is started before: workers of an earlier daemon may still be found.
-    pub(super) held_until: Option<Instant>,
+    /// Workers of an earlier daemon that have yet to be adopted; nothing is started before.
+    pub(super) expected: HashSet<u32>,
+    /// Until then at most.
+    pub(super) held_until: Instant,
     /// Workers that this daemon has not started, and since when they are known.
     pub(super) strangers: Vec<(Arc<WorkerView>, Instant)>,
     pub(super) ending: Option<Ending>,
@@ -165,14 +168,16 @@ impl Loop {
     /// handed over their output, which takes a moment; services that run by themselves are left alone.
     fn meet_strangers(&mut self) {
         let around = self.around.clone();
+        self.expected.retain(|pid| Path::new("/proc").join(pid.to_string()).exists());
         for (view, since) in std::mem::take(&mut self.strangers) {
             if view.output().is_none() {
                 if since.elapsed() < STRANGERS_TIME {
                     self.strangers.push((view, since));
                 }
-            } else if let Some(service) =
-                self.services.iter_mut().find(|known| known.name() == view.service())
-            {
+                continue;
+            }
+            self.expected.remove(&view.pid());
+            if let Some(service) = self.services.iter_mut().find(|known| known.name() == view.service()) {
                 service.adopt(&view, &around);
             } else {
                 // Wanted no more. Without us it would go by itself, but we are here.
@@ -226,11 +231,10 @@ impl Loop {
 
     /// Starts the services that wait for their turn, as far as it has come.
     fn advance(&mut self) {
-        let is_held = |until: Instant| Instant::now() < until || !self.strangers.is_empty();
-        if self.held_until.is_some_and(is_held) {
+        if !self.expected.is_empty() && Instant::now() < self.held_until {
             return;
         }
-        self.held_until = None;
+        self.expected.clear();
         let around = self.around.clone();
         loop {
             let waited_for = self.starting.as_ref().and_then(|name| self.find(name));
@@ -268,9 +272,9 @@ impl Loop {
 
     fn deadline(&self) -> Option<Instant> {
         let machines = self.services.iter().filter_map(|service| service.machine.deadline());
-        let another_look = (!self.strangers.is_empty()).then(|| Instant::now() + STRANGERS_INTERVAL);
-        let held = self.held_until.filter(|_| self.strangers.is_empty());
-        machines.chain(held).chain(another_look).min()
+        let waits = !self.strangers.is_empty() || !self.expected.is_empty();
+        let another_look = waits.then(|| Instant::now() + STRANGERS_INTERVAL);
+        machines.chain(another_look).min()
     }
 
     fn tick(&mut self) {

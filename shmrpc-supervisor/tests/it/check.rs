@@ -55,7 +55,7 @@ fn check_says_what_would_run() {
          [EchoServer]\nimport_from=echo_server\n\
          [EchoServer:eu]\nimport_from=./echo_server\nport=5556\n\
          [search front]\nprogram=sh -c 'sleep 1'\n\
-         [EchoServer:far]\nimport_from=./echo_server\nport=5557\ntcp_bind=0.0.0.0\n",
+         [EchoServer:far]\nimport_from=./echo_server\nport=5557\ntcp_bind=0.0.0.0\ntcp_allow_remote=True\n",
     );
     scene.script("echo_server", DESCRIBES);
     let output = scene.run(&["--check"], &[]);
@@ -64,7 +64,7 @@ fn check_says_what_would_run() {
     for part in [
         "service.ini:3: note: bind_tcp is read as tcp_bind",
         "4 services, no faults",
-        "service.ini:12: note: [EchoServer:far] listens at 0.0.0.0, but peers on other machines are refused",
+        "service.ini:12: note: [EchoServer:far] lets other machines in at 0.0.0.0, port 5557",
         "dashboard  http://127.0.0.1:5155/",
         "echo_serv [EchoServer]",
         "eu.echo_serv [EchoServer:eu]",

@@ -22,12 +22,15 @@ use crate::scene::{Daemon, Scene, eventually, lives};
 
 const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\n[Probe]\nimport_from=probe\nthreads=2\n";
 
-/// A scene with the worker program built: `cargo test` builds examples, `cargo test --test it` does not.
+/// A scene with the worker program built: `cargo test` builds examples, `cargo test --test it` does not, and
+/// may find an old one.
 fn scene(more: &str) -> Scene {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let folder = PathBuf::from(env!("CARGO_BIN_EXE_shmrpc-service"));
-        if !folder.with_file_name("examples").join("probe").exists() {
+        let changed = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/probe.rs");
+        if changed(folder.with_file_name("examples").join("probe")) < changed(source) {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
             build.args(["build", "--package", "shmrpc-supervisor", "--example", "probe"]);
