@@ -38,6 +38,9 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: u64 = 16 << 20;
 /// Default of what a receiver of stream items grants its sender in advance.
 pub const DEFAULT_WINDOW_BYTES: u64 = 256 << 10;
 
+/// The most that a receiver of stream items may have granted at any time.
+pub const MAX_WINDOW_BYTES: u64 = 64 << 20;
+
 /// What an item costs beside its length, so that empty items are bounded too.
 pub const ITEM_OVERHEAD_BYTES: u64 = 64;
 
@@ -113,8 +116,8 @@ impl Kind {
             Self::Call => max_message_bytes + (CALL_FIELDS_BYTES + MAX_METADATA_BYTES) as u64,
             // The text of an error may be longer than a tiny limit on payloads.
             Self::Reply | Self::StreamItem => max_message_bytes.max(1 << 10),
-            Self::Hello | Self::Welcome | Self::Refuse => MAX_CONTROL_BYTES as u64,
-            Self::StreamEnd | Self::Notify | Self::GoAway => MAX_METADATA_BYTES as u64,
+            Self::Welcome | Self::Refuse => MAX_CONTROL_BYTES as u64,
+            Self::Hello | Self::StreamEnd | Self::Notify | Self::GoAway => MAX_METADATA_BYTES as u64,
             Self::Credit => 8,
             Self::StreamStop | Self::Cancel | Self::Ping | Self::Pong => 0,
         }

@@ -92,7 +92,7 @@ fn limits_hold_before_anything_is_allocated() {
     assert!(header(Kind::Reply, LIMIT as u32 + 1).check(LIMIT).is_err());
     assert!(header(Kind::Call, u32::MAX).check(LIMIT).is_err());
     assert!(header(Kind::Cancel, 1).check(LIMIT).is_err());
-    assert!(header(Kind::Hello, MAX_CONTROL_BYTES as u32 + 1).check(u64::MAX >> 1).is_err());
+    assert!(header(Kind::Welcome, MAX_CONTROL_BYTES as u32 + 1).check(u64::MAX >> 1).is_err());
 
     // Six bytes that claim 4 GiB once unpacked.
     let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];

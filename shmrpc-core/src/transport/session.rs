@@ -264,7 +264,7 @@ impl Session {
             }
             Frame::Credit { id, bytes } => {
                 if let Some((_, Some(outbox))) = self.streams(id) {
-                    outbox.grant(bytes);
+                    outbox.grant(bytes)?;
                 }
             }
             Frame::Cancel { id } => self.on_cancelled(id),

@@ -8,8 +8,12 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{FrameSink, inbox::cost};
-use crate::{error::Status, frame::Frame, stream::StreamClosed};
+use super::{FrameSink, Violation, inbox::cost};
+use crate::{
+    error::Status,
+    frame::{Frame, MAX_WINDOW_BYTES},
+    stream::StreamClosed,
+};
 
 pub(crate) struct Outbox {
     id: u64,
@@ -95,10 +99,18 @@ impl Outbox {
         Err(closed)
     }
 
-    pub(super) fn grant(&self, bytes: u64) {
+    /// More credit. A peer that grants without bounds would have us queue without bounds.
+    pub(super) fn grant(&self, bytes: u64) -> Result<(), Violation> {
         let mut state = self.lock();
         state.credit = state.credit.saturating_add_unsigned(bytes);
+        if state.credit > MAX_WINDOW_BYTES.cast_signed() {
+            return Err(Violation(format!(
+                "call {} was granted more than {MAX_WINDOW_BYTES} bytes",
+                self.id
+            )));
+        }
         self.wake(state);
+        Ok(())
     }
 
     /// No more can be sent; the peer knows already.

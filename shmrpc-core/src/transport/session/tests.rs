@@ -63,6 +63,8 @@ fn credit_is_kept_by_both_ends() {
     session.on_frame(Frame::Credit { id: 1, bytes: 1000 }).unwrap();
     opened.sender.send(Bytes::new()).unwrap();
 
+    assert!(session.on_frame(Frame::Credit { id: 1, bytes: u64::MAX }).is_err(), "credit without bounds");
+
     // Theirs: an item beyond the window breaks the protocol.
     session.on_frame(item(1, 999)).unwrap();
     assert!(session.on_frame(item(1, 0)).is_err());

@@ -13,7 +13,7 @@ use crate::{
     client::ConnectOptions,
     error::ConnectError,
     frame::{
-        DEFAULT_MAX_MESSAGE_BYTES, Frame, VERSION, encode,
+        DEFAULT_MAX_MESSAGE_BYTES, Frame, MAX_WINDOW_BYTES, VERSION, encode,
         handshake::{Hello, MAX_LIMIT_BYTES, SNAPPY, Welcome},
     },
 };
@@ -91,6 +91,9 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     if welcome.version != VERSION {
         let theirs = welcome.version;
         return Err(address.refused(format!("it speaks version {theirs} of the protocol, not {VERSION}")));
+    }
+    if welcome.stream_window_bytes > MAX_WINDOW_BYTES {
+        return Err(address.refused("its stream window is out of bounds".into()));
     }
     Ok(Link::start(stream, reader, &hello, welcome))
 }

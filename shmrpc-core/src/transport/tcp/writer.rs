@@ -24,6 +24,8 @@ use crate::{
 const BATCH: usize = 64;
 /// Writes in a row by a thread that only wanted to send its own frame.
 const ROUNDS: usize = 8;
+/// What a buffer costs beside its bytes: a queue of tiny frames is bounded too.
+const OVERHEAD_BYTES: usize = 64;
 /// Beyond so many bytes in the queue, whoever can wait does.
 pub(super) const QUEUE_LIMIT_BYTES: usize = 64 << 20;
 /// A peer that takes nothing for so long, while there is something to take, is given up.
@@ -169,8 +171,9 @@ impl Writer {
             Err(error) => return Err(error),
         };
         let mut queue = self.lock();
+        let before = queue.len_bytes;
         queue.consume(written);
-        if queue.len_bytes <= QUEUE_LIMIT_BYTES / 2 && queue.len_bytes + written > QUEUE_LIMIT_BYTES / 2 {
+        if queue.len_bytes <= QUEUE_LIMIT_BYTES / 2 && before > QUEUE_LIMIT_BYTES / 2 {
             self.room.notify_all();
             self.room_async.notify_waiters();
         }
@@ -193,6 +196,7 @@ impl Queue {
                 return;
             }
             written -= first.len();
+            self.len_bytes = self.len_bytes.saturating_sub(OVERHEAD_BYTES);
             self.chunks.pop_front();
         }
     }
@@ -205,10 +209,9 @@ impl FrameSink for Writer {
         if queue.closed {
             return;
         }
-        queue.len_bytes += encoded.len_bytes();
-        queue.chunks.push_back(encoded.head);
-        if !encoded.payload.is_empty() {
-            queue.chunks.push_back(encoded.payload);
+        for chunk in [encoded.head, encoded.payload].into_iter().filter(|chunk| !chunk.is_empty()) {
+            queue.len_bytes += chunk.len() + OVERHEAD_BYTES;
+            queue.chunks.push_back(chunk);
         }
         if std::mem::replace(&mut queue.writing, true) {
             return;

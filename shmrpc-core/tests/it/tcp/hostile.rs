@@ -225,3 +225,32 @@ fn noise_is_survived() {
     }
     assert_alive(&server);
 }
+
+/// A client that only talks: the server stops reading instead of queueing for it.
+#[test]
+fn a_client_that_never_reads_is_not_queued_for() {
+    let server = Tcp::start();
+    let mut raw = Raw::introduced(&server);
+    raw.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let ping = encode(Frame::Ping { id: 1 }, false).head.repeat(4096);
+    // Far more than queue and sockets hold together.
+    let taken = (0..20_000).take_while(|_| raw.0.write_all(&ping).is_ok()).count();
+    assert!(taken < 20_000, "{taken} times 4096 pings were taken");
+    assert_alive(&server);
+}
+
+#[test]
+fn windows_have_bounds() {
+    let server = Tcp::start();
+    let mut raw = Raw::connect(&server);
+    let mut hello = Hello::new(None);
+    hello.stream_window_bytes = u64::MAX;
+    raw.send(Frame::Hello(serde_json::to_vec(&hello).unwrap().into()));
+    assert!(matches!(raw.recv(), Some(Frame::Refuse { status: Status::Protocol, .. })));
+
+    let mut raw = Raw::introduced(&server);
+    raw.call(1, COUNT.id(), b"[1000000000]");
+    raw.send(Frame::Credit { id: 1, bytes: u64::MAX });
+    let end = std::iter::from_fn(|| raw.recv()).find(|frame| !matches!(frame, Frame::StreamItem { .. }));
+    assert!(matches!(end, Some(Frame::GoAway { status: Status::Protocol, .. })), "{end:?}");
+}

@@ -13,12 +13,16 @@ use crate::{
     method::{MethodDescription, ServiceDescription, Shape},
     server::runtime,
     stream::{ByteReceiver, ByteSender, ClientStream, ServerStream, StreamClosed},
-    transport::session::{Session, Violation},
+    transport::{
+        session::{Session, Violation},
+        tcp::writer::Writer,
+    },
 };
 
 pub(super) struct Forward {
     pub(super) shared: Arc<Shared>,
     pub(super) session: Arc<Session>,
+    pub(super) writer: Arc<Writer>,
     pub(super) draining: bool,
     /// Last, so that it is dropped last: whoever drains waits for it.
     pub(super) _phase: watch::Receiver<Phase>,
@@ -125,9 +129,9 @@ impl Forward {
             Ok(stream) => stream,
             Err(error) => return outcome(Err(error)),
         };
-        let up = pump(&client.receiver, &sender);
+        let up = pump(&client.receiver, &sender, None);
         // The reply is passed on after the last item.
-        let down = async { tokio::join!(pump(&receiver, &client.sender), reply).1 };
+        let down = async { tokio::join!(pump(&receiver, &client.sender, Some(&self.writer)), reply).1 };
         tokio::pin!(down);
         let answer = tokio::select! {
             biased;
@@ -149,9 +153,12 @@ fn outcome(answer: Result<Reply, RpcError>) -> (Status, Bytes) {
 }
 
 /// Passes items on until either end has had enough. Credit is kept on both sides, so that no more than a
-/// window of items is in here.
-async fn pump(from: &ByteReceiver, to: &ByteSender) {
+/// window of items is in here; and all streams of a connection together wait for room in its queue.
+async fn pump(from: &ByteReceiver, to: &ByteSender, queue: Option<&Writer>) {
     while let Some(item) = from.recv_async().await {
+        if let Some(queue) = queue {
+            queue.room().await;
+        }
         match item {
             Ok(item) => {
                 if to.send_async(item).await.is_err() {

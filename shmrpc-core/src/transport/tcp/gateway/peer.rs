@@ -16,7 +16,8 @@ use super::{Phase, Shared, forward::Forward};
 use crate::{
     error::Status,
     frame::{
-        Call, DEFAULT_WINDOW_BYTES, Frame, FrameError, Header, Kind, MAX_CONTROL_BYTES, VERSION,
+        Call, DEFAULT_WINDOW_BYTES, Frame, FrameError, Header, Kind, MAX_CONTROL_BYTES, MAX_WINDOW_BYTES,
+        VERSION,
         handshake::{Hello, NONE, SNAPPY, Welcome},
     },
     peer_uid,
@@ -155,6 +156,9 @@ impl Peer {
             let theirs = hello.version;
             return Err(protocol(format!("version {theirs} is not spoken here, version {VERSION} is")));
         }
+        if hello.stream_window_bytes > MAX_WINDOW_BYTES {
+            return Err(protocol(format!("stream_window_bytes may be {MAX_WINDOW_BYTES} at most")));
+        }
         let options = &self.shared.options;
         let service = self.shared.upstream.service();
         if let Some(wanted) = &hello.service
@@ -197,6 +201,8 @@ impl Peer {
         let mut phase = self.phase.clone();
         let mut draining = false;
         let ended = loop {
+            // A client that does not take what it is sent is not read from until it does.
+            self.writer.room().await;
             let received = tokio::select! {
                 received = reader.next() => received,
                 changed = phase.changed() => match *phase.borrow_and_update() {
@@ -249,12 +255,11 @@ impl Peer {
                 Ok(())
             }
             Ok(Some(Incoming::Call(call))) => {
-                // A client that does not take its replies is not read from until it does.
-                self.writer.room().await;
                 let held = hold(room, &call).await;
                 let forward = Forward {
                     shared: Arc::clone(&self.shared),
                     session: Arc::clone(session),
+                    writer: Arc::clone(&self.writer),
                     draining,
                     _phase: self.phase.clone(),
                 };
