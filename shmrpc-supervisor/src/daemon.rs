@@ -152,6 +152,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
         strangers: Vec::new(),
         ending: None,
         reloading: false,
+        reload_again: false,
         told_dropped_bytes: 0,
         rounds: Some(Box::new(rounds)),
         next_id: 1 << 32,

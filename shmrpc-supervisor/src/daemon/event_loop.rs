@@ -88,6 +88,8 @@ pub(super) struct Loop {
     pub(super) strangers: Vec<(Arc<WorkerView>, Instant)>,
     pub(super) ending: Option<Ending>,
     pub(super) reloading: bool,
+    /// Another reload was asked for meanwhile.
+    pub(super) reload_again: bool,
     /// Bytes of output that were dropped, as far as the user has been told.
     pub(super) told_dropped_bytes: u64,
     /// Away while it looks.
@@ -150,6 +152,9 @@ impl Loop {
             Message::Reloaded(result) => {
                 self.reloading = false;
                 self.reloaded(result);
+                if std::mem::take(&mut self.reload_again) {
+                    self.reload();
+                }
             }
         }
     }

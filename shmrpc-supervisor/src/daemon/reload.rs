@@ -21,7 +21,12 @@ use crate::{
 
 impl Loop {
     pub(super) fn reload(&mut self) {
-        if self.ending.is_some() || self.reloading {
+        if self.ending.is_some() {
+            return;
+        }
+        if self.reloading {
+            // The file may have changed since it was read: it is read once more.
+            self.reload_again = true;
             return;
         }
         self.reloading = true;
@@ -108,8 +113,8 @@ impl Loop {
         if let Some(service) = self.services.iter_mut().find(|service| service.name() == plan.name) {
             let resized = plan.settings.min_proc_num != service.plan.settings.min_proc_num;
             // A change that had not come to pass yet is taken back.
-            if matches!(service.fate, Fate::Goes) {
-                service.fate = Fate::Stays;
+            let fate = std::mem::replace(&mut service.fate, Fate::Stays);
+            if matches!(fate, Fate::Goes | Fate::Changes(_, _, true)) {
                 service.handle(Event::Start, &around);
             }
             service.plan = plan;

@@ -50,3 +50,27 @@ fn a_faulty_file_changes_nothing_and_is_told() {
     assert_eq!(daemon.pids("same"), pids);
     daemon.stop();
 }
+
+#[test]
+fn a_change_that_is_taken_back_in_time_leaves_the_old_configuration() {
+    // It takes a while to stop, so that the second reload meets a service on its way.
+    let program =
+        "program=/bin/sh -c 'trap \"sleep 2; exit\" TERM; echo up > up; while :; do sleep 0.05; done'\n";
+    let scene = Scene::new(&format!("{WEB}[slow]\n{program}"));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    eventually("the trap", || (!scene.read("up").is_empty()).then_some(()));
+    let old = daemon.pids("slow")[0];
+    scene.write("service.ini", &format!("{WEB}[slow]\nenv=A=1\n{program}"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logs("changed: its workers are replaced");
+    scene.write("service.ini", &format!("{WEB}[slow]\n{program}"));
+    daemon.signal(Signal::SIGHUP);
+    eventually("a new worker with the old environment", || {
+        let new = daemon.pids("slow").first().copied().filter(|&pid| pid != old)?;
+        let environment = std::fs::read(format!("/proc/{new}/environ")).ok()?;
+        (!environment.split(|&byte| byte == 0).any(|entry| entry == b"A=1")).then_some(())
+    });
+    daemon.status("slow", "running");
+    daemon.stop();
+}
