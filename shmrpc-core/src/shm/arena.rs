@@ -20,7 +20,24 @@ const MIN_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_ARENA_BYTES: usize = 8 << 30;
 
 fn granule_bytes(len_bytes: usize) -> usize {
-    (len_bytes / MAX_GRANULES).next_power_of_two().max(256)
+    len_bytes.div_ceil(MAX_GRANULES).next_power_of_two().max(256)
+}
+
+/// Granules before the first message: the header takes at least one.
+fn header_granules(granule_bytes: usize) -> usize {
+    HEADER_BYTES.div_ceil(granule_bytes)
+}
+
+/// Granules for messages in an arena of that length.
+fn room(len_bytes: usize) -> usize {
+    let granule_bytes = granule_bytes(len_bytes);
+    (len_bytes / granule_bytes).saturating_sub(header_granules(granule_bytes))
+}
+
+/// The smallest arena, in whole pages, that is sure to hold one message of that length.
+fn snug_bytes(len_bytes: usize) -> usize {
+    // A granule for the header, one for each end that does not fill one.
+    (len_bytes + HEADER_BYTES + 3 * granule_bytes(len_bytes * 2)).next_multiple_of(page_bytes())
 }
 
 /// A message's place in an arena.
@@ -91,7 +108,7 @@ impl Arenas {
             }
         }
         let dropped = self.forget_empty();
-        let wanted_bytes = (len_bytes + HEADER_BYTES + granule_bytes(len_bytes * 2))
+        let wanted_bytes = snug_bytes(len_bytes)
             .next_power_of_two()
             .max(self.total_bytes.next_power_of_two())
             .max(MIN_BYTES)
@@ -100,19 +117,19 @@ impl Arenas {
         let wanted_bytes = if self.total_bytes + wanted_bytes <= self.cap_bytes {
             wanted_bytes
         } else {
-            (len_bytes + 2 * HEADER_BYTES + granule_bytes(len_bytes * 2)).next_multiple_of(page_bytes())
+            snug_bytes(len_bytes)
         };
         if self.total_bytes + wanted_bytes > self.cap_bytes {
             return Err(NoExtent::Cap { wanted_bytes, cap_bytes: self.cap_bytes });
         }
         let region = Arc::new(Region::create("shmrpc-arena", wanted_bytes).map_err(NoExtent::Region)?);
         let granule_bytes = granule_bytes(wanted_bytes);
-        let first = HEADER_BYTES.div_ceil(granule_bytes);
+        let first = header_granules(granule_bytes);
         let mut arena = Arena {
             id: self.next_id,
             region: Arc::clone(&region),
             granule_bytes,
-            free: BTreeMap::from([(first, wanted_bytes / granule_bytes - first)]),
+            free: BTreeMap::from([(first, room(wanted_bytes))]),
             used: BTreeMap::new(),
         };
         self.next_id += 1;
@@ -225,6 +242,24 @@ mod tests {
         release(&first.region, 7 << 40);
         release(&first.region, 60 * 1024);
         assert_ne!(arenas.allocate(5000).unwrap().extent, second.extent);
+    }
+
+    /// Arenas of gigabytes are too much for a test: the sums alone are checked.
+    #[test]
+    fn an_arena_made_to_measure_holds_its_message_and_every_granule_has_a_bit() {
+        for power in 8..32 {
+            for off in [-4097_i64, -4096, -257, -1, 0, 1, 255, 4096, 4097] {
+                let len = ((1_i64 << power) + off).max(1) as usize;
+                for len in [len, len + len / 2, len + len / 3] {
+                    let arena = snug_bytes(len);
+                    for arena in [arena, arena.next_power_of_two()] {
+                        let granule = granule_bytes(arena);
+                        assert!(room(arena) * granule >= len, "{len} bytes in an arena of {arena}");
+                        assert!(arena / granule <= MAX_GRANULES, "{len} bytes in an arena of {arena}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -70,11 +70,10 @@ impl Board {
 
     /// Gives the index back; does nothing if it belongs to somebody else by now.
     pub(crate) fn leave_worker(&self, index: u8, nonce: u64) {
-        let index = usize::from(index) % MAX_WORKERS;
-        if self.worker(index).load(Ordering::Acquire) == nonce {
-            self.clear_sleepers(index);
-            let _ = self.worker(index).compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
+        // Its count of sleepers stays until the index is taken again: several peers may bury one worker, and
+        // a late one would wipe out what the successor has announced.
+        let worker = self.worker(usize::from(index) % MAX_WORKERS);
+        let _ = worker.compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// The nonces of all workers that hold an index.
@@ -158,6 +157,7 @@ impl Board {
             owner.load(Ordering::Relaxed) == 0
                 && owner.compare_exchange(0, nonce, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })?;
+        self.clear_ready(free as u16);
         self.region.word64(USED_WORDS).fetch_max(free as u64 / 64 + 1, Ordering::Release);
         u16::try_from(free).ok()
     }
@@ -165,16 +165,16 @@ impl Board {
     /// Gives a channel number back if it still belongs to that nonce. Done by the client itself, or by
     /// any worker after the client's death.
     pub(crate) fn leave_channel(&self, number: u16, nonce: u64) {
-        let index = usize::from(number) % MAX_CHANNELS;
-        if self.channel(index).load(Ordering::Acquire) == nonce {
-            self.clear_ready(number);
-            let _ = self.channel(index).compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
+        // Its ready bit stays until the number is taken again: several workers may bury one client, and a late
+        // one would withdraw what the successor has said.
+        let channel = self.channel(usize::from(number) % MAX_CHANNELS);
+        let _ = channel.compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Whether a channel number belongs to that nonce.
     pub(crate) fn owns_channel(&self, number: u16, nonce: u64) -> bool {
-        self.channel(usize::from(number) % MAX_CHANNELS).load(Ordering::Acquire) == nonce
+        let number = usize::from(number);
+        number < MAX_CHANNELS && self.channel(number).load(Ordering::Acquire) == nonce
     }
 
     fn ready(&self, word: usize) -> &AtomicU64 {
@@ -243,6 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn whoever_buries_a_worker_late_leaves_its_successor_alone() {
+        let board = Board::create(1).unwrap();
+        let index = board.join_worker(11).unwrap();
+        board.announce_sleep(index);
+        board.leave_worker(index, 11);
+        assert_eq!(board.join_worker(12), Some(index));
+        assert!(!board.sleeps(index), "what the predecessor announced is forgotten");
+        board.announce_sleep(index);
+        board.leave_worker(index, 11);
+        assert_eq!(board.take_sleeper(0, |_| true), Some(index));
+        assert_eq!(board.workers().collect::<Vec<_>>(), [(index, 12)]);
+    }
+
+    #[test]
+    fn a_number_beyond_the_table_belongs_to_nobody() {
+        let board = Board::create(1).unwrap();
+        let number = board.join_channel(5).unwrap();
+        assert!(board.owns_channel(number, 5));
+        assert!(!board.owns_channel(number + MAX_CHANNELS as u16, 5));
+    }
+
+    #[test]
     fn ready_channels_are_found_in_turn() {
         let board = Board::create(1).unwrap();
         let numbers: Vec<u16> = (0..130).map(|n| board.join_channel(n + 1).unwrap()).collect();
@@ -255,7 +277,10 @@ mod tests {
         assert_eq!(board.next_ready(0, |n| n != 3), Some(128));
         board.clear_ready(3);
         board.leave_channel(128, 129);
-        assert_eq!(board.next_ready(0, |_| true), None);
+        let owned = |n: u16| board.owns_channel(n, u64::from(n) + 1);
+        assert_eq!(board.next_ready(0, owned), None);
+        assert_eq!(board.join_channel(500), Some(128));
+        assert_eq!(board.next_ready(0, |_| true), None, "a number is taken over without its past");
     }
 
     #[test]

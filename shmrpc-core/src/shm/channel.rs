@@ -20,6 +20,9 @@ use super::region::{Region, RegionError};
 pub(crate) struct Claimer(u32);
 
 impl Claimer {
+    /// The connection itself, which claims what it gives up: no worker has this index.
+    pub(crate) const CLIENT: Self = Self(0xff << 24 | 1);
+
     pub(crate) fn new(index: u8, nonce: u64) -> Self {
         Self(u32::from(index) << 24 | ((nonce as u32) & 0x00ff_ffff).max(1))
     }

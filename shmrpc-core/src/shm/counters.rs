@@ -33,6 +33,9 @@ impl Counters {
 
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
         let region = Region::attach(fd, MAX_BYTES.next_multiple_of(65536))?;
+        if !region.holds(0, HEADER_BYTES) {
+            return Err(RegionError::Refused(format!("counters in {} bytes", region.len_bytes())));
+        }
         let methods = usize::try_from(region.word64(0).load(Ordering::Acquire)).unwrap_or(usize::MAX);
         if methods > MAX_METHODS || !region.holds(HEADER_BYTES, methods * METHOD_BYTES) {
             return Err(RegionError::Refused(format!("counters of {methods} methods")));
@@ -101,5 +104,12 @@ mod tests {
         assert_eq!((read[0].calls, read[1].calls, read[1].errors), (0, 2, 1));
         assert_eq!((read[1].bytes_in, read[1].bytes_out), (11, 22));
         assert_eq!(read[1].total, Duration::from_micros(4));
+    }
+
+    #[test]
+    fn a_table_shorter_than_its_header_is_refused() {
+        let short = Region::create("test", 4).unwrap();
+        let refused = Counters::attach(short.fd().try_clone_to_owned().unwrap());
+        assert!(matches!(refused, Err(RegionError::Refused(_))));
     }
 }

@@ -43,7 +43,12 @@ impl Doorbell {
 
     /// A peer's doorbell.
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
-        Ok(Self { region: Region::attach(fd, page_bytes())? })
+        let region = Region::attach(fd, page_bytes())?;
+        // All access below takes for granted that there is room for the semaphore.
+        if !region.holds(0, SEMAPHORE_BYTES) {
+            return Err(RegionError::Refused(format!("a doorbell of {} bytes", region.len_bytes())));
+        }
+        Ok(Self { region })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -117,5 +122,12 @@ mod tests {
         assert!(ours.wait(Duration::from_secs(30)));
         peer.join().unwrap();
         assert!(!ours.try_wait());
+    }
+
+    #[test]
+    fn a_peers_doorbell_without_room_for_a_semaphore_is_refused() {
+        let short = Region::create("test", 8).unwrap();
+        let refused = Doorbell::attach(short.fd().try_clone_to_owned().unwrap());
+        assert!(matches!(refused, Err(RegionError::Refused(_))));
     }
 }

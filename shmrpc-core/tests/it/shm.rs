@@ -1,5 +1,7 @@
 //! The suite over shared memory, and what only shared memory has: growth, several workers, reconnection.
 
+mod lifetimes;
+
 use std::{
     path::{Path, PathBuf},
     sync::{

@@ -40,8 +40,21 @@ const DEFAULT_MAX_MESSAGE_BYTES: u64 = 1 << 30;
 
 /// A connection to one service through shared memory.
 pub(crate) struct ShmClient {
+    shared: Arc<Open>,
+}
+
+/// What lasts until both the client and all its calls are gone.
+struct Open {
     shared: Arc<Shared>,
     _membership: Membership,
+}
+
+impl std::ops::Deref for Open {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.shared
+    }
 }
 
 /// What callers, the watcher and the hub share.
@@ -113,7 +126,7 @@ impl ShmClient {
         shared.node.add_party(party);
         shared.node.hub().add(Arc::<Shared>::downgrade(&shared) as _);
         // From here on dropping the client takes the entry back.
-        let client = Self { shared, _membership: membership };
+        let client = Self { shared: Arc::new(Open { shared, _membership: membership }) };
         client.list_and_dial().map_err(fail("using the service directory"))?;
         client.await_greeting(endpoint, options.timeout)?;
         Ok(client)
@@ -168,12 +181,12 @@ impl ShmClient {
     }
 }
 
-impl ShmClient {
+impl Shared {
     fn check_fork(&self) -> Result<(), RpcError> {
-        if self.shared.node.is_ours() {
+        if self.node.is_ours() {
             return Ok(());
         }
-        Err(RpcError::Forked { owner: self.shared.owner_pid, current: std::process::id() })
+        Err(RpcError::Forked { owner: self.owner_pid, current: std::process::id() })
     }
 }
 
@@ -183,7 +196,7 @@ impl Transport for ShmClient {
     }
 
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError> {
-        self.check_fork()?;
+        self.shared.check_fork()?;
         let shared = &self.shared;
         let len_bytes = call.payload.len() as u64;
         if len_bytes > shared.max_message_bytes.min(u64::from(u32::MAX)) {
@@ -194,12 +207,12 @@ impl Transport for ShmClient {
     }
 
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {
-        self.check_fork()?;
+        self.shared.check_fork()?;
         self.start_stream(&call)
     }
 }
 
-impl Drop for ShmClient {
+impl Drop for Open {
     fn drop(&mut self) {
         if self.shared.node.is_ours() {
             self.shared.node.withdraw(self.shared.id);

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, TryLockError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread::Thread,
@@ -47,6 +47,8 @@ pub(crate) struct Hub {
     lead: Mutex<()>,
     reactor: Mutex<Option<Thread>>,
     tasks: AtomicUsize,
+    /// Threads that sleep while another leads.
+    followers: AtomicUsize,
     /// When the leader will look again by itself; 0 while it is awake and has yet to look.
     wakes_at_ns: AtomicU64,
 }
@@ -59,6 +61,7 @@ impl Hub {
             lead: Mutex::default(),
             reactor: Mutex::default(),
             tasks: AtomicUsize::new(0),
+            followers: AtomicUsize::new(0),
             wakes_at_ns: AtomicU64::new(0),
         }
     }
@@ -77,22 +80,39 @@ impl Hub {
     /// Blocks this thread for a while, until `done` may have become true. The caller has made itself
     /// known as a waiter of `connection` before, and looks again afterwards.
     pub(crate) fn sleep(&self, connection: &dyn Waiting, until_ns: u64, mut done: impl FnMut() -> bool) {
-        match self.lead.try_lock() {
-            Ok(_lead) => self.lead(until_ns, done),
-            Err(TryLockError::Poisoned(lead)) => {
-                let _lead = lead.into_inner();
-                self.lead(until_ns, done);
-            }
-            Err(TryLockError::WouldBlock) => {
+        if let Some(_lead) = self.try_lead() {
+            return self.lead(until_ns, done);
+        }
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        // Again, now that we are counted: either we find the lead free, or who gives it up finds us.
+        match self.try_lead() {
+            Some(_lead) => self.lead(until_ns, done),
+            None => {
                 self.announce(connection, u64::MAX);
                 if !done() {
                     let left = Duration::from_nanos(until_ns.saturating_sub(monotonic_ns()));
                     std::thread::park_timeout(left.min(FOLLOWER_SLICE));
                 }
-                return;
             }
         }
-        self.hand_over();
+        self.followers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn try_lead(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.lead.try_lock() {
+            Ok(lead) => Some(lead),
+            Err(TryLockError::Poisoned(lead)) => Some(lead.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// To be called by a thread that has slept here and will not do so again for now: it may have led, or have
+    /// been woken to take the lead just when its own answer came.
+    pub(crate) fn pass_on(&self) {
+        let others = self.followers.load(Ordering::SeqCst) > 0 || self.tasks.load(Ordering::SeqCst) > 0;
+        if others && self.try_lead().is_some() {
+            self.hand_over();
+        }
     }
 
     /// Makes a new waiter known to workers and to a leader that may be asleep already. The caller looks for
@@ -164,7 +184,7 @@ impl Hub {
 
     /// Counts a task that waits; the reactor leads for it from now on.
     pub(crate) fn task_waits(self: &Arc<Self>) -> TaskWaits {
-        if self.tasks.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.tasks.fetch_add(1, Ordering::SeqCst) == 0 {
             self.wake_reactor();
         }
         TaskWaits { hub: Arc::clone(self) }
@@ -191,9 +211,14 @@ impl Hub {
 fn react(hub: &Weak<Hub>) {
     while let Some(hub) = hub.upgrade() {
         if hub.tasks.load(Ordering::Relaxed) > 0 {
-            let _lead = hub.lead.lock().unwrap_or_else(PoisonError::into_inner);
+            let lead = hub.lead.lock().unwrap_or_else(PoisonError::into_inner);
             let until_ns = monotonic_ns() + SLICE.as_nanos() as u64;
             hub.lead(until_ns, || hub.tasks.load(Ordering::Relaxed) == 0);
+            drop(lead);
+            if hub.tasks.load(Ordering::SeqCst) == 0 {
+                // Threads may have followed; one of them leads from now on.
+                hub.pass_on();
+            }
         } else {
             drop(hub);
             std::thread::park_timeout(SLICE);

@@ -4,6 +4,7 @@
 //! `join` finds the board, `clients` keeps the links, `pool` is what the threads do, `reply` puts answers
 //! where the client reads them, `streams` runs calls that stream items.
 
+mod activity;
 mod clients;
 mod join;
 mod pool;
@@ -16,13 +17,16 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use self::clients::{Client, Seat};
+use self::{
+    activity::Activity,
+    clients::{Client, Orphan, Seat},
+};
 use super::{
     directory::{Entry, Role},
     message::{Message, Welcome},
@@ -74,8 +78,9 @@ struct Shared {
     /// Changes with `seats`, so that threads notice without a lock.
     seats_version: AtomicU64,
     draining: AtomicBool,
-    /// Calls that have been claimed and not answered.
-    running: AtomicUsize,
+    activity: Activity,
+    /// Channel numbers that clients have left behind.
+    orphans: Mutex<Vec<Orphan>>,
     supervisor_seen: Mutex<Instant>,
     output: Option<(OwnedFd, OwnedFd)>,
 }
@@ -117,14 +122,16 @@ impl Worker {
             seats: RwLock::default(),
             seats_version: AtomicU64::new(1),
             draining: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
+            activity: Activity::default(),
+            orphans: Mutex::default(),
             supervisor_seen: Mutex::new(Instant::now()),
             output: options.output,
             description,
         });
         let party: Weak<dyn Party> = Arc::<Shared>::downgrade(&shared) as _;
         shared.node.add_party(party);
-        let threads = (0..options.threads.max(1))
+        // The board counts the sleepers of a worker in a byte.
+        let threads = (0..options.threads.clamp(1, 255))
             .map(|number| {
                 let shared = Arc::clone(&shared);
                 let name = format!("shmrpc-pool-{number}");
@@ -152,15 +159,18 @@ impl Worker {
         if shared.draining.swap(true, Ordering::SeqCst) {
             return 0;
         }
+        shared.activity.close();
         shared.node.withdraw(shared.nonce);
         for _ in lock(&self.threads).iter() {
             shared.doorbell.post();
         }
         let until = Instant::now() + at_most;
-        while shared.running.load(Ordering::Acquire) > 0 && Instant::now() < until {
+        while shared.activity.running() > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let cut_off = shared.running.load(Ordering::Acquire);
+        let cut_off = shared.activity.running();
+        // Before the links end: at their end clients use the slots of what was cut off for other calls.
+        shared.activity.leave();
         shared.leave();
         if cut_off == 0 {
             for thread in lock(&self.threads).drain(..) {

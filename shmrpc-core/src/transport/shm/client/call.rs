@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Shared,
+    Open, Shared,
     peers::method_name,
     ring::{Key, Waiter, read_reply},
     rings::NewCall,
@@ -30,7 +30,8 @@ use crate::{
 };
 
 pub(super) struct ShmCall {
-    shared: Arc<Shared>,
+    /// Keeps the connection until the call is over, even if its owner has let go of it.
+    shared: Arc<Open>,
     channel: Arc<Channel>,
     key: Key,
     /// The call's number on the ring when it was published; a retry gets another.
@@ -46,7 +47,7 @@ pub(super) struct ShmCall {
 }
 
 impl ShmCall {
-    pub(super) fn begin(shared: &Arc<Shared>, call: &Outbound<'_>) -> Result<Self, RpcError> {
+    pub(super) fn begin(shared: &Arc<Open>, call: &Outbound<'_>) -> Result<Self, RpcError> {
         let begun = Instant::now();
         let deadline_ns = monotonic_ns().saturating_add(call.deadline.as_nanos() as u64);
         let new = NewCall {
@@ -186,10 +187,56 @@ impl ShmCall {
 
 impl PendingCall for ShmCall {
     fn wait(&mut self) -> Result<Reply, RpcError> {
+        self.shared.check_fork()?;
         if let Some(outcome) = self.spin() {
             self.shared.learn_wait(self.begun.elapsed());
             return outcome;
         }
+        let outcome = self.sleep();
+        self.shared.node.hub().pass_on();
+        outcome
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        if let Err(forked) = self.shared.check_fork() {
+            return Poll::Ready(Err(forked));
+        }
+        if let Some(outcome) = self.take() {
+            return Poll::Ready(outcome);
+        }
+        if monotonic_ns() >= self.deadline_ns {
+            return Poll::Ready(Err(self.overdue()));
+        }
+        self.note(|| Waiter::Task(cx.waker().clone()));
+        if self.task.is_none() {
+            let hub = self.shared.node.hub();
+            hub.ensure_reactor();
+            self.task = Some(hub.task_waits());
+        }
+        self.shared.node.hub().announce(&***self.shared, self.deadline_ns);
+        // It may have come between the first look and the note of whom to wake.
+        match self.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl ShmCall {
+    /// Notes whom to wake; whether the call is still under way.
+    fn note(&mut self, waiter: impl FnOnce() -> Waiter) -> bool {
+        // Made before and dropped after the lock is held: a waker may run anything.
+        let mut waiter = waiter();
+        let mut state = self.shared.lock();
+        let Some(call) = state.rings.call(self.key) else { return false };
+        self.index = call.index;
+        std::mem::swap(&mut call.waiter, &mut waiter);
+        drop(state);
+        true
+    }
+
+    /// Waits for the answer asleep.
+    fn sleep(&mut self) -> Result<Reply, RpcError> {
         loop {
             if let Some(outcome) = self.take() {
                 self.shared.learn_wait(self.begun.elapsed());
@@ -198,39 +245,10 @@ impl PendingCall for ShmCall {
             if monotonic_ns() >= self.deadline_ns {
                 return Err(self.overdue());
             }
-            match self.shared.lock().rings.call(self.key) {
-                Some(call) => {
-                    call.waiter = Waiter::Thread(std::thread::current());
-                    self.index = call.index;
-                }
-                None => continue,
+            if self.note(|| Waiter::Thread(std::thread::current())) {
+                let (shared, key) = (&**self.shared, self.key);
+                shared.node.hub().sleep(&**shared, self.deadline_ns, || shared.lock().rings.is_decided(key));
             }
-            let (shared, key) = (&self.shared, self.key);
-            shared.node.hub().sleep(&**shared, self.deadline_ns, || shared.lock().rings.is_decided(key));
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
-        if let Some(outcome) = self.take() {
-            return Poll::Ready(outcome);
-        }
-        if monotonic_ns() >= self.deadline_ns {
-            return Poll::Ready(Err(self.overdue()));
-        }
-        if let Some(call) = self.shared.lock().rings.call(self.key) {
-            call.waiter = Waiter::Task(cx.waker().clone());
-            self.index = call.index;
-        }
-        if self.task.is_none() {
-            let hub = self.shared.node.hub();
-            hub.ensure_reactor();
-            self.task = Some(hub.task_waits());
-        }
-        self.shared.node.hub().announce(&*self.shared, self.deadline_ns);
-        // It may have come between the first look and the note of whom to wake.
-        match self.take() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => Poll::Pending,
         }
     }
 }

@@ -118,6 +118,13 @@ impl Ring {
         Ok(())
     }
 
+    /// Gives its numbers back.
+    pub(super) fn leave(&mut self) {
+        for binding in self.bindings.drain(..) {
+            binding.board.leave_channel(binding.number, self.nonce);
+        }
+    }
+
     pub(super) fn set_ready(&self) -> bool {
         // Every board, not only up to the first that had not been told.
         self.bindings.iter().filter(|binding| binding.board.set_ready(binding.number)).count() > 0

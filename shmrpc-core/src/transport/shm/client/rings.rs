@@ -16,9 +16,9 @@ use crate::{
     client::Reply,
     error::RpcError,
     shm::{
-        arena::{Arenas, Extent, NoExtent},
+        arena::{Arenas, Extent, NoExtent, release},
         board::{Board, fence_after_publish},
-        channel::{CALL_INLINE_BYTES, CallHeader, MAX_SLOTS, Place, ReplyHeader},
+        channel::{CALL_INLINE_BYTES, CallHeader, Claimer, MAX_SLOTS, Place, ReplyHeader},
         doorbell::Doorbell,
         region::RegionError,
     },
@@ -111,7 +111,7 @@ impl Rings {
         call: &NewCall<'_>,
         peers: &Peers,
     ) -> Result<(Key, u32, bool), RpcError> {
-        self.reap();
+        self.reap(peers);
         let ring_number = self.ring_with_room(peers)?;
         let (place, extent) = self.place(call.payload, peers)?;
         self.next_serial += 1;
@@ -168,8 +168,9 @@ impl Rings {
         let slots = self.rings[last].calls.len() * 4;
         if slots <= MAX_SLOTS {
             let mut ring = Ring::new(slots).map_err(|e| RpcError::NoSpace(e.to_string()))?;
-            for worker in peers.workers() {
-                ring.hand_to(worker).map_err(RpcError::Busy)?;
+            if let Err(reason) = peers.workers().iter().try_for_each(|worker| ring.hand_to(worker)) {
+                ring.leave();
+                return Err(RpcError::Busy(reason));
             }
             self.rings.push(ring);
             return Ok(last + 1);
@@ -283,19 +284,31 @@ impl Rings {
         }
     }
 
-    fn reap(&mut self) {
+    fn reap(&mut self, peers: &Peers) {
         for _ in 0..self.abandoned.len().min(4) {
             let Some(key) = self.abandoned.pop_front() else { return };
             if self.call(key).is_none() {
                 continue;
             }
-            // A reply in a worker's arena is not released: the arena goes when the worker next makes room.
-            if self.answer(key).is_some() {
-                self.finish(key);
-            } else {
-                self.abandoned.push_back(key);
+            match self.answer(key) {
+                Some(reply) if self.discard(key, reply, peers) => self.finish(key),
+                _ => self.abandoned.push_back(key),
             }
         }
+    }
+
+    /// Tells the worker that an answer which nobody reads may go from its arena; `false` while the arena's
+    /// announcement is still on its way.
+    fn discard(&mut self, key: Key, reply: ReplyHeader, peers: &Peers) -> bool {
+        if reply.place.arena == 0 {
+            return true;
+        }
+        let Some(index) = self.call(key).map(|call| call.index) else { return true };
+        let claimer = self.rings[key.ring].channel.claimer(key.slot, index);
+        let Some(worker) = claimer.and_then(|who| peers.claimer(who)) else { return true };
+        let Some(region) = worker.arena(reply.place.arena) else { return false };
+        release(&region, reply.place.offset);
+        true
     }
 
     /// Decides the calls that a dead worker had claimed.
@@ -333,6 +346,26 @@ impl Rings {
                 }
             }
         }
+        self.forget_decided();
+    }
+
+    /// Fails every call that no worker has claimed. The connection claims them itself: a call that was just
+    /// forgotten would leave its number on the ring, and the slot's next use under it.
+    fn give_up_unclaimed(&mut self, error: &RpcError) {
+        for ring in &mut self.rings {
+            for _ in 0..ring.in_flight {
+                let Some(claimed) = ring.channel.try_claim(Claimer::CLIENT) else { break };
+                let call = ring.calls[usize::from(claimed.slot)].as_mut();
+                if let Some(call) = call.filter(|call| call.index == claimed.index) {
+                    call.decide(Err(error.clone()), &mut self.due);
+                }
+            }
+        }
+        self.forget_decided();
+    }
+
+    /// Frees the slots of abandoned calls that have been decided.
+    fn forget_decided(&mut self) {
         let gone: Vec<Key> = self.abandoned.drain(..).collect();
         for key in gone {
             match self.call(key) {
@@ -345,6 +378,9 @@ impl Rings {
 
     /// Notes whoever has an answer as due; fails calls that nobody claims when there is no worker for too long.
     pub(super) fn look(&mut self, now_ns: u64, unavailable: Option<&RpcError>) -> u64 {
+        if let Some(error) = unavailable {
+            self.give_up_unclaimed(error);
+        }
         let mut next_deadline_ns = u64::MAX;
         for ring in &mut self.rings {
             if ring.in_flight == 0 {
@@ -352,18 +388,12 @@ impl Rings {
             }
             for (slot, call) in ring.calls.iter_mut().enumerate() {
                 let Some(call) = call else { continue };
-                if matches!(call.waiter, Waiter::Nobody) && unavailable.is_none() {
+                if matches!(call.waiter, Waiter::Nobody) {
                     continue;
                 }
                 let slot = slot as u16;
-                if ring.channel.reply(slot, call.index).is_some() || call.outcome.is_some() {
-                    call.wake(&mut self.due);
-                } else if let Some(error) = unavailable
-                    && ring.channel.claimer(slot, call.index).is_none()
-                {
-                    ring.channel.cancel(slot);
-                    call.decide(Err(error.clone()), &mut self.due);
-                } else if call.deadline_ns <= now_ns {
+                let decided = call.outcome.is_some() || ring.channel.reply(slot, call.index).is_some();
+                if decided || call.deadline_ns <= now_ns {
                     call.wake(&mut self.due);
                 } else if matches!(call.waiter, Waiter::Task(_)) {
                     next_deadline_ns = next_deadline_ns.min(call.deadline_ns);
@@ -401,11 +431,7 @@ impl Rings {
 
     /// Gives the channel numbers back.
     pub(super) fn leave(&mut self) {
-        for ring in &mut self.rings {
-            for binding in ring.bindings.drain(..) {
-                binding.board.leave_channel(binding.number, ring.nonce);
-            }
-        }
+        self.rings.iter_mut().for_each(Ring::leave);
         self.targets.clear();
     }
 }

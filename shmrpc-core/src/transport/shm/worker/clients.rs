@@ -4,13 +4,17 @@
 use std::{
     collections::HashMap,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{Ordering, fence},
+    },
     time::Instant,
 };
 
 use super::{Shared, lock};
 use crate::{
     error::RpcError,
+    process::ProcessStamp,
     shm::{
         arena::{Arenas, MAX_ARENA_BYTES},
         channel::Channel,
@@ -33,6 +37,7 @@ const ARENA_CAP_BYTES: usize = 4 << 30;
 pub(super) struct Client {
     pub(super) link: Arc<Link>,
     caller: Caller,
+    process: ProcessStamp,
     pub(super) doorbell: Doorbell,
     /// Its streaming calls.
     pub(super) session: Arc<Session>,
@@ -51,6 +56,13 @@ impl Client {
     pub(super) fn argument_arena(&self, id: u32) -> Option<Arc<Region>> {
         lock(&self.arguments).get(&id).cloned()
     }
+}
+
+/// A channel number whose client is no longer linked to us.
+pub(super) struct Orphan {
+    number: u16,
+    nonce: u64,
+    process: ProcessStamp,
 }
 
 /// A ring that we serve.
@@ -80,23 +92,34 @@ impl Shared {
         lock(&self.clients).iter().find(|client| client.link.token() == link.token()).cloned()
     }
 
-    fn greet(&self, link: &Arc<Link>, caller: Caller, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+    fn greet(
+        &self,
+        link: &Arc<Link>,
+        caller: Caller,
+        process: ProcessStamp,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), String> {
         if fds.len() != 1 {
             return Err("a greeting needs one doorbell".into());
-        }
-        if self.draining.load(Ordering::Acquire) {
-            return Err("this worker is leaving".into());
         }
         let doorbell = Doorbell::attach(fds.remove(0)).map_err(|e| e.to_string())?;
         let client = Arc::new(Client {
             link: Arc::clone(link),
             caller,
+            process,
             doorbell,
             session: streams::session(link),
             arguments: Mutex::default(),
             replies: Mutex::new(Arenas::new(ARENA_CAP_BYTES)),
         });
-        lock(&self.clients).push(client);
+        {
+            let mut clients = lock(&self.clients);
+            // Under the lock: who leaves takes it after the flag is set, and ends every link that is listed.
+            if self.draining.load(Ordering::Acquire) {
+                return Err("this worker is leaving".into());
+            }
+            clients.push(client);
+        }
         link.send(&self.welcome(), &[self.board.fd(), self.doorbell.fd(), self.counters.fd()]);
         Ok(())
     }
@@ -114,7 +137,9 @@ impl Shared {
         if seat.channel.has_work() {
             self.board.set_ready(number);
         }
-        // A thread may have seen the ready bit before it had the seat: let one look again.
+        // A thread may have seen the ready bit before it had the seat: let one look again. Pairs with the fence
+        // in `announce_sleep`: either we see it announced, or it sees that the seats have changed.
+        fence(Ordering::SeqCst);
         if self.board.retract_sleep(self.index) {
             self.doorbell.post();
         }
@@ -137,10 +162,26 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Frees the channel numbers of clients that died without giving them back. One that lives keeps
+    /// them, though its link to us has ended: our colleagues serve it by those numbers.
+    fn free_orphans(&self) {
+        lock(&self.orphans).retain(|orphan| {
+            let alive = orphan.process.is_alive();
+            if !alive {
+                self.board.leave_channel(orphan.number, orphan.nonce);
+            }
+            alive && self.board.owns_channel(orphan.number, orphan.nonce)
+        });
+    }
+}
+
 impl Party for Shared {
     fn wants(&self, first: &Message) -> bool {
-        matches!(first, Message::Hello { service, .. }
-            if *service == self.description.name || service.is_empty())
+        // One that leaves makes room for its successor in the same process.
+        !self.draining.load(Ordering::Acquire)
+            && matches!(first, Message::Hello { service, .. }
+                if *service == self.description.name || service.is_empty())
     }
 
     fn arrived(&self, link: &Arc<Link>, arrival: Arrival) {
@@ -157,7 +198,7 @@ impl Party for Shared {
             Message::Hello { version, .. } if version != LAYOUT_VERSION => {
                 Err(format!("layout version {version}, ours is {LAYOUT_VERSION}"))
             }
-            Message::Hello { caller, .. } => self.greet(link, caller, fds),
+            Message::Hello { caller, process, .. } => self.greet(link, caller, process, fds),
             Message::Attach { channel, number } if fds.len() == 1 => {
                 self.attach(link, channel, number, fds.remove(0)).map_err(|e| e.to_string())
             }
@@ -202,10 +243,17 @@ impl Party for Shared {
         let lost: Vec<_> = seats.values().filter(|seat| Arc::ptr_eq(&seat.client, &gone)).collect();
         if !lost.is_empty() {
             self.change_seats(|left| left.retain(|_, seat| !Arc::ptr_eq(&seat.client, &gone)));
-            // The client may have died without giving its numbers back.
-            for seat in lost {
-                self.board.leave_channel(seat.number, seat.nonce);
-            }
+            let left = lost.iter().map(|seat| Orphan {
+                number: seat.number,
+                nonce: seat.nonce,
+                process: gone.process,
+            });
+            lock(&self.orphans).extend(left);
         }
+        self.free_orphans();
+    }
+
+    fn tick(&self) {
+        self.free_orphans();
     }
 }

@@ -90,7 +90,7 @@ impl PoolThread<'_> {
     /// Claims and runs one call, if there is one.
     fn serve_one(&mut self) -> bool {
         if let Some(seat) = &self.attended
-            && let Some(claimed) = seat.channel.try_claim(self.shared.claimer)
+            && let Some(claimed) = self.claim(seat)
         {
             let seat = Arc::clone(seat);
             self.serve(&seat, claimed);
@@ -107,6 +107,15 @@ impl PoolThread<'_> {
         }
     }
 
+    fn claim(&self, seat: &Seat) -> Option<Claimed> {
+        // The look first: most are in vain, and need not be counted.
+        let shared = self.shared;
+        if !seat.channel.has_work() {
+            return None;
+        }
+        shared.activity.claim(|| seat.channel.try_claim(shared.claimer))
+    }
+
     fn next_ready(&self) -> Option<Arc<Seat>> {
         let board = &self.shared.board;
         let ours =
@@ -116,7 +125,7 @@ impl PoolThread<'_> {
 
     /// Claims from a ring that is said to be ready; withdraws its bit if it is empty.
     fn try_seat(&mut self, seat: &Arc<Seat>) -> bool {
-        if let Some(claimed) = seat.channel.try_claim(self.shared.claimer) {
+        if let Some(claimed) = self.claim(seat) {
             self.next_number = seat.number.wrapping_add(1);
             self.attend(seat);
             self.serve(seat, claimed);
@@ -151,7 +160,6 @@ impl PoolThread<'_> {
     }
 
     fn serve(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
-        self.shared.running.fetch_add(1, Ordering::AcqRel);
         let call = seat.channel.read_call(claimed.slot);
         let answering = Answering::new(self.shared, seat, claimed, &call);
         let now_ns = monotonic_ns();
@@ -236,11 +244,12 @@ impl PoolThread<'_> {
         }
         self.unattend();
         self.shared.board.announce_sleep(self.shared.index);
-        if self.next_ready().is_some() || self.shared.draining.load(Ordering::Acquire) {
-            // Somebody may have woken us in the meantime; its post is then on its way, and taken.
-            if !self.shared.board.retract_sleep(self.shared.index) {
-                self.shared.doorbell.wait(SLEEP_SLICE);
-            }
+        // A ring that we have not taken notice of yet may have been made ready before we were announced.
+        let outdated = self.shared.seats_version.load(Ordering::Acquire) != self.seats_version;
+        if outdated || self.next_ready().is_some() || self.shared.draining.load(Ordering::Acquire) {
+            // If somebody has used the announcement, its post wakes a thread once too often. It is not waited
+            // for: who is about to post may have been stopped.
+            self.shared.board.retract_sleep(self.shared.index);
             return;
         }
         if !self.shared.doorbell.wait(SLEEP_SLICE) {

@@ -37,8 +37,8 @@ impl Answering {
     }
 
     fn answer(self, status: Status, body: &[u8]) {
-        let (status, place) = match self.place(body) {
-            Ok(place) => (status, place),
+        match self.place(body) {
+            Ok(placed) => self.publish(status, placed),
             Err(error) => {
                 let text = match error {
                     NoExtent::Cap { wanted_bytes, cap_bytes } => {
@@ -47,39 +47,40 @@ impl Answering {
                     NoExtent::Region(error) => error.to_string(),
                 };
                 let text = &text.as_bytes()[..text.len().min(REPLY_INLINE_BYTES)];
-                (Status::NoSpace, self.inline(text))
+                self.publish(Status::NoSpace, Body::Inline(text));
             }
-        };
-        self.publish(status, place);
-    }
-
-    fn publish(self, status: Status, place: Place) {
-        let channel = &self.seat.channel;
-        channel.publish_reply(self.claimed, ReplyHeader { status: status as u16, place });
-        // Pairs with the fence of the hub before its look: either it sees the reply, or we see it sleep.
-        fence(Ordering::SeqCst);
-        if channel.sleeping().load(Ordering::Relaxed) != 0
-            && channel.sleeping().swap(0, Ordering::AcqRel) != 0
-        {
-            self.seat.client.doorbell.post();
         }
-        self.shared.running.fetch_sub(1, Ordering::AcqRel);
     }
 
-    fn inline(&self, body: &[u8]) -> Place {
-        let channel = &self.seat.channel;
-        channel.region().copy_in(channel.reply_inline(self.claimed.slot), body);
-        Place { arena: 0, len_bytes: body.len() as u32, offset: 0 }
+    fn publish(self, status: Status, body: Body<'_>) {
+        self.shared.activity.answer(|| {
+            let channel = &self.seat.channel;
+            let place = match body {
+                Body::Placed(place) => place,
+                Body::Inline(bytes) => {
+                    channel.region().copy_in(channel.reply_inline(self.claimed.slot), bytes);
+                    Place { arena: 0, len_bytes: bytes.len() as u32, offset: 0 }
+                }
+            };
+            channel.publish_reply(self.claimed, ReplyHeader { status: status as u16, place });
+            // Pairs with the fence of the hub before its look: either it sees the reply, or we see it sleep.
+            fence(Ordering::SeqCst);
+            if channel.sleeping().load(Ordering::Relaxed) != 0
+                && channel.sleeping().swap(0, Ordering::AcqRel) != 0
+            {
+                self.seat.client.doorbell.post();
+            }
+        });
     }
 
-    /// Writes the body where the client can read it.
-    fn place(&self, body: &[u8]) -> Result<Place, NoExtent> {
+    /// Writes the body where the client can read it; a small one is written into the slot at the very end.
+    fn place<'b>(&self, body: &'b [u8]) -> Result<Body<'b>, NoExtent> {
         if body.len() <= REPLY_INLINE_BYTES {
-            return Ok(self.inline(body));
+            return Ok(Body::Inline(body));
         }
         let room = self.room(body.len())?;
         room.region.copy_in(room.extent.offset as usize, body);
-        Ok(room.place(body.len()))
+        Ok(Body::Placed(room.place(body.len())))
     }
 
     /// Finds room in our arenas; a new one is announced first.
@@ -99,6 +100,14 @@ impl Answering {
         }
         Ok(Room { extent, region: allocated.region })
     }
+}
+
+/// The body of an answer.
+enum Body<'b> {
+    /// To be copied into the slot.
+    Inline(&'b [u8]),
+    /// In an arena of ours already.
+    Placed(Place),
 }
 
 /// Where a reply is written in an arena.
@@ -183,7 +192,7 @@ impl ReplySink for Reply {
     fn send_room(mut self: Box<Self>, len_bytes: usize) {
         self.count(Status::Ok, len_bytes);
         match self.room.take() {
-            Some(room) => self.answering.publish(Status::Ok, room.place(len_bytes)),
+            Some(room) => self.answering.publish(Status::Ok, Body::Placed(room.place(len_bytes))),
             None => self.answering.answer(Status::Ok, &[]),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,7 +42,7 @@ impl Shared {
         let Ok(accepted) = client.session.accept(id, shape, until) else { return client.link.close() };
         let deadline = (call.timeout_ns != 0).then_some(until);
         let context = CallContext::new(id, deadline).with_cancelled(accepted.cancelled);
-        self.running.fetch_add(1, Ordering::AcqRel);
+        self.activity.begin();
         let counted = Responder::new(Counted {
             shared: Arc::clone(self),
             responder: client.session.responder(id),
@@ -74,6 +74,6 @@ impl ReplySink for Counted {
         let failed = status != Status::Ok;
         self.shared.counters.count(self.method, failed, self.bytes_in, body.len() as u64, nanos);
         self.responder.send(status, body);
-        self.shared.running.fetch_sub(1, Ordering::AcqRel);
+        self.shared.activity.end();
     }
 }
