@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::api::Hit;
+use super::api::Hit;
 
 /// Larger files are rarely text that people search.
 const LARGEST_FILE_BYTES: u64 = 1 << 20;

@@ -1,5 +1,13 @@
 //! The search example as its users run it: one service with the index, a front end of two processes, HTTP.
 
+// The index's own tests run here: an example that has tests is not built as a program by `cargo test`.
+#[path = "../../examples/search_server/api.rs"]
+#[allow(dead_code, reason = "the index needs one type of it")]
+mod api;
+#[path = "../../examples/search_server/index.rs"]
+#[allow(dead_code, reason = "its tests are what is wanted")]
+mod index;
+
 use std::{
     collections::HashSet,
     fs,
@@ -33,13 +41,27 @@ impl Drop for Folder {
     }
 }
 
-/// An example program, built by the same `cargo test`; asked to stop at the end.
+/// Where an example is. `cargo test` builds examples, `cargo test --test it` does not.
+fn program(name: &str) -> PathBuf {
+    let me = std::env::current_exe().unwrap();
+    let program = me.ancestors().nth(2).unwrap().join("examples").join(name);
+    if !program.exists() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--package", "shmrpc", "--example", name]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    }
+    program
+}
+
+/// An example program; asked to stop at the end.
 struct Program(Child);
 
 impl Program {
     fn start(name: &str, args: &[&str], folder: &Folder) -> Self {
-        let me = std::env::current_exe().unwrap();
-        let program = me.ancestors().nth(2).unwrap().join("examples").join(name);
+        let program = program(name);
         let child = Command::new(&program)
             .args(args)
             .env("SHMRPC_DIR", folder.0.join("run"))
