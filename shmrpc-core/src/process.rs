@@ -25,29 +25,38 @@ impl ProcessStamp {
         Self { pid, start_ticks, boot: boot() }
     }
 
-    /// Whether the process still runs. A zombie does not.
+    /// Whether the process still runs. A zombie does not, nor does one that is on its way out of the
+    /// kernel: its sockets may have ended, it will execute nothing more.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.boot == boot()
             && stat(self.pid).is_some_and(|stat| {
-                stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X')
+                stat.start_ticks == self.start_ticks
+                    && !matches!(stat.state, b'Z' | b'X')
+                    && stat.flags & PF_EXITING == 0
             })
     }
 }
 
+/// The kernel's mark of a task that exits; set before it closes its files.
+const PF_EXITING: u64 = 0x4;
+
 struct Stat {
     state: u8,
+    flags: u64,
     start_ticks: u64,
 }
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses and may hold anything.
-    let after_name = &text[text.iter().rposition(|&b| b == b')')? + 2..];
-    let mut fields = after_name.split(|&b| b == b' ');
-    let state = *fields.next()?.first()?;
-    let start_ticks = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
-    Some(Stat { state, start_ticks })
+    let after_name = text.get(text.iter().rposition(|&b| b == b')')? + 2..)?;
+    let mut fields = std::str::from_utf8(after_name).ok()?.split(' ');
+    // state, parent, group, session, terminal, its group, flags, … and 13 further on the start time
+    let state = *fields.next()?.as_bytes().first()?;
+    let flags = fields.nth(5)?.parse().ok()?;
+    let start_ticks = fields.nth(12)?.parse().ok()?;
+    Some(Stat { state, flags, start_ticks })
 }
 
 fn boot() -> u64 {
