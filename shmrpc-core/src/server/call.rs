@@ -31,7 +31,29 @@ pub struct CallContext {
     pub call_id: u64,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
-    cancelled: Option<Arc<AtomicBool>>,
+    cancelled: Option<Cancelled>,
+}
+
+/// Whoever knows whether calls have been cancelled, and by which number it knows this one.
+#[derive(Clone)]
+struct Cancelled(Arc<dyn Cancellation>, u64);
+
+impl std::fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cancelled({})", self.0.is_cancelled(self.1))
+    }
+}
+
+/// Knows whether calls have been cancelled.
+pub(crate) trait Cancellation: Send + Sync {
+    fn is_cancelled(&self, call: u64) -> bool;
+}
+
+/// The flag of one call.
+impl Cancellation for AtomicBool {
+    fn is_cancelled(&self, _call: u64) -> bool {
+        self.load(Ordering::Acquire)
+    }
 }
 
 impl CallContext {
@@ -40,8 +62,13 @@ impl CallContext {
     }
 
     /// The same context, with the flag that is raised when the caller cancels.
-    pub(crate) fn with_cancelled(mut self, cancelled: Arc<AtomicBool>) -> Self {
-        self.cancelled = Some(cancelled);
+    pub(crate) fn with_cancelled(self, cancelled: Arc<AtomicBool>) -> Self {
+        self.with_cancellation(cancelled, 0)
+    }
+
+    /// The same context, with whom to ask whether that call of theirs has been cancelled.
+    pub(crate) fn with_cancellation(mut self, knows: Arc<dyn Cancellation>, call: u64) -> Self {
+        self.cancelled = Some(Cancelled(knows, call));
         self
     }
 
@@ -49,7 +76,7 @@ impl CallContext {
     /// look now and then, and stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.as_ref().is_some_and(|flag| flag.load(Ordering::Acquire))
+        self.cancelled.as_ref().is_some_and(|Cancelled(knows, call)| knows.is_cancelled(*call))
     }
 
     /// How long the caller still waits; zero when it has given up, `None` without a deadline.

@@ -47,8 +47,6 @@ pub(crate) enum Message {
     Output,
     /// The sender finishes what it has and goes.
     Goodbye,
-    /// The caller no longer wants the call with that ring number.
-    Cancel { channel: u64, index: u32 },
 }
 
 /// A worker introduces itself.

@@ -2,7 +2,10 @@
 //! that share a process.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -121,7 +124,7 @@ fn five_thousand_calls_are_under_way_at_once_and_no_more_than_fit() {
     assert_eq!(echo(&client, b"room again").unwrap(), b"room again");
 }
 
-/// The same service under another name.
+/// The same service under another name, whose `sleep` lasts until it is cancelled.
 struct Other(Arc<Bench>);
 
 static OTHER: ServiceInfo = ServiceInfo {
@@ -139,8 +142,43 @@ impl Service for Other {
     }
 
     fn dispatch(self: Arc<Self>, index: usize, call: IncomingCall<'_>) {
+        if METHODS[index].name == SLEEP.name {
+            self.0.calls.fetch_add(1, Ordering::Relaxed);
+            let until = Instant::now() + PATIENCE;
+            while !call.context().is_cancelled() {
+                assert!(Instant::now() < until, "never told");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.0.items_sent.fetch_add(1, Ordering::Relaxed);
+        }
         Arc::clone(&self.0).dispatch(index, call);
     }
+}
+
+#[test]
+fn a_handler_learns_that_its_call_was_cancelled_or_its_client_is_gone() {
+    let folder = Folder::new();
+    let bench = Arc::new(Bench::default());
+    let _serving = serve(&folder, Arc::new(Other(Arc::clone(&bench))), 2);
+    let client = connect(&folder, OTHER.name);
+    let until = Instant::now() + PATIENCE;
+    let wait_for = |count: &AtomicU64, wanted| {
+        while count.load(Ordering::Relaxed) < wanted {
+            assert!(Instant::now() < until, "{wanted} were waited for");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let kept = client.begin(Target::from(SLEEP), Door::Native, b"[1]").unwrap();
+    wait_for(&bench.calls, 1);
+    let dropped = client.begin(Target::from(SLEEP), Door::Native, b"[1]").unwrap();
+    wait_for(&bench.calls, 2);
+    drop(dropped);
+    wait_for(&bench.items_sent, 1);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(bench.items_sent.load(Ordering::Relaxed), 1, "the other call goes on");
+    drop(client);
+    drop(kept);
+    wait_for(&bench.items_sent, 2);
 }
 
 #[test]

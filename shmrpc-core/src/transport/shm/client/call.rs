@@ -23,7 +23,6 @@ use crate::{
         inproc::{not_unary, unknown},
         shm::{
             hub::{Look, TaskWaits, Waiting},
-            message::Message,
             node::Party,
         },
     },
@@ -143,18 +142,11 @@ impl ShmCall {
         (self.shared.service.clone(), method_name(state.description.as_deref(), self.method))
     }
 
-    /// Gives the call up: its worker is told, its slot is free when the worker is done with it.
+    /// Gives the call up: its slot says so, and is free when the worker is done with it.
     fn abandon(&mut self) {
         self.done = true;
         self.task = None;
-        let mut state = self.shared.lock();
-        let state = &mut *state;
-        let Some(index) = state.rings.call(self.key).map(|call| call.index) else { return };
-        state.rings.abandon(self.key);
-        let claimer = self.channel.claimer(self.key.slot, index);
-        if let Some(worker) = claimer.and_then(|who| state.peers.claimer(who)) {
-            worker.link.send(&Message::Cancel { channel: state.rings.nonce(self.key), index }, &[]);
-        }
+        self.shared.lock().rings.abandon(self.key);
     }
 
     fn overdue(&mut self) -> RpcError {

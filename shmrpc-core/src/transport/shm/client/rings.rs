@@ -227,11 +227,6 @@ impl Rings {
         unclaimed
     }
 
-    /// The random number by which workers know the call's ring.
-    pub(super) fn nonce(&self, key: Key) -> u64 {
-        self.rings[key.ring].nonce
-    }
-
     /// Whether there is nothing left to wait for: an answer, an outcome, or no such call.
     pub(super) fn is_decided(&mut self, key: Key) -> bool {
         match self.call(key) {

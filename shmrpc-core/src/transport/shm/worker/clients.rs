@@ -15,9 +15,10 @@ use super::{Shared, lock};
 use crate::{
     error::RpcError,
     process::ProcessStamp,
+    server::Cancellation,
     shm::{
         arena::{Arenas, MAX_ARENA_BYTES},
-        channel::Channel,
+        channel::{Channel, Claimed},
         doorbell::Doorbell,
         region::{Region, RegionError},
     },
@@ -71,6 +72,22 @@ pub(super) struct Seat {
     pub(super) nonce: u64,
     pub(super) number: u16,
     pub(super) client: Arc<Client>,
+}
+
+impl Seat {
+    /// The number by which a handler asks whether its call has been cancelled.
+    pub(super) fn number_of(claimed: Claimed) -> u64 {
+        u64::from(claimed.index) << 16 | u64::from(claimed.slot)
+    }
+}
+
+impl Cancellation for Seat {
+    fn is_cancelled(&self, call: u64) -> bool {
+        let (slot, index) = (call as u16, (call >> 16) as u32);
+        // Once it has been answered its slot is another call's.
+        let given_up = self.channel.is_cancelled(slot) && self.channel.claimer(slot, index).is_some();
+        given_up || self.client.link.is_closed()
+    }
 }
 
 impl Shared {

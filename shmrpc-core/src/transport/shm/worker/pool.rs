@@ -21,7 +21,7 @@ use super::{
 use crate::{
     client::Door,
     error::Status,
-    server::{CallContext, IncomingCall, Lent, Responder, contained},
+    server::{CallContext, Cancellation, IncomingCall, Lent, Responder, contained},
     shm::{
         channel::{CALL_INLINE_BYTES, CallHeader, Claimed},
         doorbell::{current_cpu, monotonic_ns, usable_cpus},
@@ -178,7 +178,9 @@ impl PoolThread<'_> {
             Err(text) => return answering.refuse(Status::Protocol, &text),
         };
         let deadline = Instant::now() + Duration::from_nanos(call.deadline_ns - now_ns);
-        let context = CallContext::new(call.call_id, Some(deadline));
+        let knows = Arc::clone(seat) as Arc<dyn Cancellation>;
+        let context =
+            CallContext::new(call.call_id, Some(deadline)).with_cancellation(knows, Seat::number_of(claimed));
         let door = if call.door == 0 { Door::Native } else { Door::Json };
         let responder = Responder::new(Reply::new(answering, method, located.len_bytes() as u64));
         let mut argument = std::mem::take(&mut self.argument);
