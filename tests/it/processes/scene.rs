@@ -7,7 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{
+    sys::{
+        signal::Signal,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 use shmrpc::{ConnectOptions, Connection};
 
 use super::PATIENCE;
@@ -108,6 +114,14 @@ impl Scene {
     pub(super) fn signal(pid: u32, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(pid).expect("pids are positive"));
         nix::sys::signal::kill(pid, signal).expect("our child, not yet waited for");
+    }
+
+    /// Stops a worker, and waits until all its threads have stopped.
+    pub(super) fn freeze(pid: u32) {
+        Self::signal(pid, Signal::SIGSTOP);
+        let pid = Pid::from_raw(i32::try_from(pid).expect("pids are positive"));
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("our child");
+        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
     }
 
     pub(super) fn pids(&self) -> Vec<u32> {

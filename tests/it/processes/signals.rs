@@ -21,7 +21,7 @@ fn a_stopped_worker_costs_its_own_call_alone() {
         std::thread::spawn(move || call(&client, "hang", Door::Json, b"[300]"))
     };
     std::thread::sleep(Duration::from_millis(100));
-    Scene::signal(stopped, Signal::SIGSTOP);
+    Scene::freeze(stopped);
     let other = scene.start_worker();
     for _ in 0..200 {
         assert_eq!(pid(&client).unwrap(), other);
@@ -80,7 +80,7 @@ fn workers_that_start_at_the_same_instant_serve_the_same_clients() {
     // Each alone is found by the client, whichever of them made the board.
     for alone in pids {
         for &other in scene.pids().iter().filter(|&&other| other != alone) {
-            Scene::signal(other, Signal::SIGSTOP);
+            Scene::freeze(other);
         }
         let answered = pid(&client).unwrap();
         for &other in scene.pids().iter().filter(|&&other| other != alone) {
