@@ -158,7 +158,9 @@ fn an_idempotent_call_is_run_once_more_and_never_a_third_time() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(begun(), attempt);
-        // Which worker runs it? The one that does not answer is not asked: kill both, start one.
+        // Which worker runs it? The one that does not answer is not asked: kill both, start one. Both are
+        // stopped first, or the second might claim the retry and die before it has begun.
+        scene.pids().into_iter().for_each(Scene::freeze);
         for pid in scene.pids() {
             scene.kill(pid);
         }
