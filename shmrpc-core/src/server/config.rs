@@ -7,8 +7,10 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// A worker's configuration. Descriptors are numbers of inherited, open files.
+///
+/// Daemon and workers may be of different ages: fields that this version does not know are ignored, and one
+/// that is added gets a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct WorkerConfig {
     /// Which of the program's services to run: the struct's name, as in the ini section.
     pub struct_name: String,
@@ -30,6 +32,7 @@ pub struct WorkerConfig {
     /// Allow guarded encodings over TCP.
     pub force_insecure_serialisation: bool,
     /// Let TCP peers on other machines in.
+    #[serde(default)]
     pub tcp_allow_remote: bool,
     /// Without a supervisor for so long, drain and exit; `None`: never.
     pub orphan_timeout: Option<Duration>,
@@ -40,4 +43,19 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// The environment variable that carries it.
     pub const VARIABLE: &'static str = "SHMRPC_WORKER";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_of_another_age_is_understood() {
+        let text = r#"{"struct_name": "Echo", "service": "echo_serv", "port": 1, "runtime_dir": "/run",
+            "log_dir": null, "threads": 2, "tcp_listener_fd": null, "output_read_fds": null,
+            "force_insecure_serialisation": false, "orphan_timeout": null,
+            "drain_timeout": {"secs": 9, "nanos": 0}, "of_a_later_version": true}"#;
+        let config: WorkerConfig = serde_json::from_str(text).unwrap();
+        assert!(!config.tcp_allow_remote && config.threads == 2);
+    }
 }
