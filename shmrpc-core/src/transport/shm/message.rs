@@ -36,8 +36,6 @@ pub(crate) enum Message {
     Invite { version: u32, service: String, id: u64, worker: u64 },
     /// A client's channel, under its number on the board. One descriptor.
     Attach { channel: u64, number: u16 },
-    /// The channel is no longer used.
-    Detach { channel: u64 },
     /// A new arena of the sender. One descriptor.
     Arena { id: u32 },
     /// An arena that the sender no longer uses.

@@ -219,10 +219,6 @@ impl Party for Shared {
             Message::Attach { channel, number } if fds.len() == 1 => {
                 self.attach(link, channel, number, fds.remove(0)).map_err(|e| e.to_string())
             }
-            Message::Detach { channel } => {
-                self.change_seats(|seats| seats.retain(|_, seat| seat.nonce != channel));
-                Ok(())
-            }
             Message::Arena { id } if fds.len() == 1 => {
                 self.arena(link, id, fds.remove(0)).map_err(|e| e.to_string())
             }
