@@ -7,8 +7,11 @@
 
 mod bincode;
 mod json;
+mod limits;
 mod msgpack;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -16,6 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bincode::Bincode;
 pub use self::json::Json;
+use self::limits::Limits;
+pub use self::limits::{
+    BUDGET_PER_MESSAGE_BYTE, DEFAULT_DECODE_BUDGET_BYTES, DecodeLimit, MAX_DEPTH, decode_budget_bytes,
+    set_decode_budget_bytes,
+};
 pub use self::msgpack::Msgpack;
 pub use self::raw::Raw;
 
@@ -96,7 +104,7 @@ pub trait Decode<T>: Codec {
     /// Reads one value, which must fill `bytes` to the end.
     ///
     /// # Errors
-    /// When the bytes are not one value of that type, or break a limit (nesting depth 128).
+    /// When the bytes are not one value of that type, or break a limit ([`CodecError::limit`] says which).
     fn decode(bytes: &[u8]) -> Result<T, CodecError>;
 }
 
@@ -108,64 +116,22 @@ pub struct CodecError {
     pub encoding: Encoding,
     direction: &'static str,
     message: String,
+    /// The limit that the value breaks, if that is the reason.
+    pub limit: Option<DecodeLimit>,
 }
 
 impl CodecError {
     pub(crate) fn encoding(encoding: Encoding, message: impl fmt::Display) -> Self {
-        Self { encoding, direction: "encoding", message: message.to_string() }
+        Self { encoding, direction: "encoding", message: message.to_string(), limit: None }
     }
 
     pub(crate) fn decoding(encoding: Encoding, message: impl fmt::Display) -> Self {
-        Self { encoding, direction: "decoding", message: message.to_string() }
-    }
-}
-
-/// Nesting beyond which values are refused when decoding; the same for every encoding that nests.
-pub const MAX_DEPTH: usize = 128;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Point {
-        x: i32,
-        label: Option<String>,
+        Self { encoding, direction: "decoding", message: message.to_string(), limit: None }
     }
 
-    fn round_trip<C: Encode<(Point, u8)> + Decode<(Point, u8)>>() {
-        let value = (Point { x: -3, label: Some("p".into()) }, 7);
-        let mut bytes = Vec::new();
-        C::encode(&value, &mut bytes).unwrap();
-        assert_eq!(C::decode(&bytes).unwrap(), value);
-        bytes.push(0);
-        assert!(C::decode(&bytes).is_err(), "{} accepts trailing bytes", C::ENCODING);
-        assert!(C::decode(&bytes[..1]).is_err());
-    }
-
-    #[test]
-    fn values_come_back() {
-        round_trip::<Json>();
-        round_trip::<Msgpack>();
-        round_trip::<Bincode>();
-    }
-
-    #[test]
-    fn no_arguments_are_an_empty_array() {
-        let mut bytes = Vec::new();
-        <Json as Encode<[(); 0]>>::encode(&[], &mut bytes).unwrap();
-        assert_eq!(bytes, b"[]");
-        bytes.clear();
-        <Msgpack as Encode<[(); 0]>>::encode(&[], &mut bytes).unwrap();
-        assert_eq!(bytes, [0x90]);
-    }
-
-    #[test]
-    fn depth_is_limited() {
-        let deep_json = "[".repeat(1000) + &"]".repeat(1000);
-        assert!(<Json as Decode<serde_json::Value>>::decode(deep_json.as_bytes()).is_err());
-        let mut deep_msgpack = vec![0x91; 1000];
-        deep_msgpack.push(0xc0);
-        assert!(<Msgpack as Decode<serde_json::Value>>::decode(&deep_msgpack).is_err());
+    fn limited(encoding: Encoding, message: impl fmt::Display, limits: &Limits) -> Self {
+        let limit = limits.broken();
+        let message = limit.map_or_else(|| message.to_string(), |limit| limit.to_string());
+        Self { limit, ..Self::decoding(encoding, message) }
     }
 }

@@ -1,19 +1,18 @@
-//! bincode 2.0.1 through serde, always with a limit: without one a ten-byte frame that claims a vector
-//! of 2^60 elements aborts the process.
+//! bincode 2.0.1 through serde, always within [`Limits`]: without them a ten-byte frame that claims a vector
+//! of 2^60 elements keeps a thread busy for ever, or aborts the process.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, CodecError, Decode, Encode, Encoding};
+use super::{Codec, CodecError, Decode, Encode, Encoding, limits::Limits};
 
 /// bincode, standard configuration (little endian, variable-length integers).
 #[derive(Debug)]
 pub enum Bincode {}
 
-/// What a decoder may claim for containers, in bytes.
-const LIMIT_BYTES: usize = 256 << 20;
-
+/// Without a limit of bincode's own, which knows neither depth nor what serde's types take: see [`Limits`].
+/// Texts are borrowed while they are read, so that a claimed length allocates nothing.
 fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<LIMIT_BYTES>()
+    bincode::config::standard()
 }
 
 impl Codec for Bincode {
@@ -31,8 +30,9 @@ impl<T: Serialize + ?Sized> Encode<T> for Bincode {
 
 impl<T: DeserializeOwned> Decode<T> for Bincode {
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        let (value, used) = bincode::serde::decode_from_slice(bytes, config())
-            .map_err(|e| CodecError::decoding(Encoding::Bincode, e))?;
+        let limits = Limits::for_message(bytes.len());
+        let (value, used) = bincode::serde::seed_decode_from_slice(limits.seed(), bytes, config())
+            .map_err(|e| CodecError::limited(Encoding::Bincode, e, &limits))?;
         if used == bytes.len() {
             Ok(value)
         } else {

@@ -1,8 +1,8 @@
-//! JSON by serde_json. Its own recursion limit is 128, which is [`super::MAX_DEPTH`].
+//! JSON by serde_json, within [`Limits`], whose depth takes the place of serde_json's own.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, CodecError, Decode, Encode, Encoding};
+use super::{Codec, CodecError, Decode, Encode, Encoding, limits::Limits};
 
 /// JSON text in UTF-8.
 #[derive(Debug)]
@@ -21,6 +21,12 @@ impl<T: Serialize + ?Sized> Encode<T> for Json {
 
 impl<T: DeserializeOwned> Decode<T> for Json {
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        serde_json::from_slice(bytes).map_err(|e| CodecError::decoding(Encoding::Json, e))
+        let limits = Limits::for_message(bytes.len());
+        let mut decoder = serde_json::Deserializer::from_slice(bytes);
+        decoder.disable_recursion_limit();
+        let value = limits.read(&mut decoder);
+        value
+            .and_then(|value| decoder.end().map(|()| value))
+            .map_err(|e| CodecError::limited(Encoding::Json, e, &limits))
     }
 }

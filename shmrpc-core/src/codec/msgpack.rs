@@ -1,9 +1,9 @@
 //! MessagePack by rmp-serde. Structs are written as maps with field names, so that other languages
-//! read them and a field may be added later.
+//! read them and a field may be added later. Decoding is within [`Limits`].
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, CodecError, Decode, Encode, Encoding, MAX_DEPTH};
+use super::{Codec, CodecError, Decode, Encode, Encoding, MAX_DEPTH, limits::Limits};
 
 /// MessagePack.
 #[derive(Debug)]
@@ -22,10 +22,13 @@ impl<T: Serialize + ?Sized> Encode<T> for Msgpack {
 
 impl<T: DeserializeOwned> Decode<T> for Msgpack {
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
+        let limits = Limits::for_message(bytes.len());
         let mut rest = bytes;
         let mut decoder = rmp_serde::Deserializer::new(&mut rest);
-        decoder.set_max_depth(MAX_DEPTH);
-        let value = T::deserialize(&mut decoder).map_err(|e| CodecError::decoding(Encoding::Msgpack, e))?;
+        // Its own depth does not see enums within enums; ours is met first.
+        decoder.set_max_depth(MAX_DEPTH + 2);
+        let value =
+            limits.read(&mut decoder).map_err(|e| CodecError::limited(Encoding::Msgpack, e, &limits))?;
         match rest.len() {
             0 => Ok(value),
             left => {
