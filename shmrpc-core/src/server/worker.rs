@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     Definition, Service, WorkerConfig, log, runtime,
@@ -27,6 +28,9 @@ use crate::{
         tcp::gateway::TcpOptions,
     },
 };
+
+/// Between a SIGHUP and the look at who may have sent it.
+const HANGUP_DELAY: Duration = Duration::from_millis(200);
 
 /// One service that a worker program offers.
 pub struct Offered {
@@ -148,6 +152,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
     };
     let listener = config.tcp_listener_fd.map(inherit).transpose()?.map(TcpListener::from);
     let termination = Termination::listen()?;
+    let hangup = output.is_some().then(hangup).transpose()?;
     let service = (offer.make)();
     let worker = Arc::new(Worker::start(
         service,
@@ -175,7 +180,12 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
             .spawn(move || drain_output(&supervised, &[pipes.0, pipes.1]))
             .map_err(|e| ServeError::io("starting a thread", e))?;
     }
-    runtime().block_on(ended(termination, &worker, config.orphan_timeout));
+    runtime().block_on(async {
+        tokio::select! {
+            () = ended(termination, &worker, config.orphan_timeout) => {}
+            () = hung_up(hangup, &worker) => {}
+        }
+    });
     drain(gateway, &worker, config.drain_timeout);
     Ok(())
 }
@@ -192,6 +202,26 @@ async fn ended(termination: Termination, worker: &Worker, orphan_timeout: Option
         () = termination.received() => {}
         () = orphaned => log::logger().warning("no supervisor for too long: draining"),
     }
+}
+
+/// Listens for SIGHUP.
+fn hangup() -> Result<Signal, ServeError> {
+    let _runtime = runtime().enter();
+    signal(SignalKind::hangup()).map_err(|e| ServeError::io("listening for signals", e))
+}
+
+/// Completes when the supervisor has sent SIGHUP. The kernel sends one too, to a worker that is stopped when
+/// its supervisor dies, and has it go on: that one means nothing, or a worker would not outlive its supervisor.
+async fn hung_up(hangup: Option<Signal>, worker: &Worker) {
+    let Some(mut hangup) = hangup else { return std::future::pending().await };
+    while hangup.recv().await.is_some() {
+        // For the watcher to notice a supervisor's death.
+        tokio::time::sleep(HANGUP_DELAY).await;
+        if worker.without_supervisor_for() < HANGUP_DELAY / 2 {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// While no supervisor reads this worker's output, throws it away, so that printing neither fails nor

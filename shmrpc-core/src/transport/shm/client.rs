@@ -148,9 +148,12 @@ impl ShmClient {
         let workers = entries.iter().filter(|e| e.role == Role::Worker && e.service == shared.service);
         for worker in workers {
             shared.lock().dialling += 1;
-            if worker.board == 0 || !shared.dial(&worker.node) {
-                // One that is still starting dials us; one that is dead does not answer.
-                shared.lock().dialling -= usize::from(worker.board != 0 || !worker.process.is_alive());
+            // One that is still starting dials us; one that is dead does not answer. Of a link that has been
+            // made and ends we are told.
+            let comes = if worker.board == 0 { worker.process.is_alive() } else { shared.dial(&worker.node) };
+            if !comes {
+                let mut state = shared.lock();
+                state.dialling = state.dialling.saturating_sub(1);
             }
         }
         Ok(())
@@ -209,6 +212,10 @@ impl Transport for ShmClient {
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {
         self.shared.check_fork()?;
         self.start_stream(&call)
+    }
+
+    fn must_reconnect(&self) -> bool {
+        !self.shared.lock().peers.any_stays()
     }
 }
 

@@ -158,6 +158,11 @@ impl Link {
         false
     }
 
+    /// Whether the socket has taken all that was sent.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_closed() || self.sender.lock().unwrap_or_else(PoisonError::into_inner).queue.is_empty()
+    }
+
     /// Sends what is queued, as far as the socket takes it. Called by the watcher.
     pub(crate) fn flush(&self) {
         let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,7 +43,7 @@ pub(crate) enum Message {
     /// Supervisor only, both ways: hand over, or ask for, the read ends of the worker's output. Two
     /// descriptors from the worker.
     Output,
-    /// The sender finishes what it has and goes.
+    /// From a worker: it finishes what it has and goes. The client's answer: it has begun its last stream there.
     Goodbye,
 }
 

@@ -39,6 +39,10 @@ use crate::{
     shm::{board::Board, channel::Claimer, counters::Counters, doorbell::Doorbell},
 };
 
+/// How long a worker that leaves waits for its clients to take notice, and to take what was sent to them. One
+/// that is stopped does neither.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How a worker is to run.
 pub(crate) struct WorkerOptions {
     pub(crate) runtime_dir: PathBuf,
@@ -165,7 +169,10 @@ impl Worker {
             shared.doorbell.post();
         }
         let until = Instant::now() + at_most;
-        while shared.activity.running() > 0 && Instant::now() < until {
+        let parted_until = Instant::now() + FAREWELL.min(at_most);
+        shared.say_goodbye();
+        let parts = || Instant::now() < parted_until && !shared.has_parted();
+        while (shared.activity.running() > 0 || parts()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
         let cut_off = shared.activity.running();
@@ -244,8 +251,19 @@ impl Shared {
     fn leave(&self) {
         self.board.leave_worker(self.index, self.nonce);
         for client in lock(&self.clients).drain(..) {
-            client.link.send(&Message::Goodbye, &[]);
             client.link.close();
         }
+    }
+
+    /// Tells clients to begin no more streams here; each answers when it has begun its last.
+    fn say_goodbye(&self) {
+        for client in lock(&self.clients).iter().filter(|client| !client.has_parted()) {
+            client.link.send(&Message::Goodbye, &[]);
+        }
+    }
+
+    /// Whether all clients have answered, and have been sent the last of what their streams said.
+    fn has_parted(&self) -> bool {
+        lock(&self.clients).iter().all(|client| client.has_parted() && client.link.is_flushed())
     }
 }

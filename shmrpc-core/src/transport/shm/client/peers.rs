@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{Shared, State, ring::Waiter};
@@ -48,9 +51,15 @@ pub(super) struct Worker {
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) session: Arc<Session>,
     arenas: Mutex<HashMap<u32, Arc<Region>>>,
+    /// It finishes what it has, and begins no more streams.
+    leaves: AtomicBool,
 }
 
 impl Worker {
+    pub(super) fn leaves(&self) -> bool {
+        self.leaves.load(Ordering::Acquire)
+    }
+
     /// The shape of a method, if this worker offers it.
     pub(super) fn shape_of(&self, id: MethodId) -> Option<Shape> {
         self.description.methods.iter().find(|method| method.id == id).map(|method| method.shape)
@@ -83,10 +92,11 @@ impl Peers {
 }
 
 impl Shared {
-    /// Dials a worker's node and introduces this connection.
+    /// Dials a worker's node and introduces this connection. Whether there is a link: if it has ended already,
+    /// `closed` tells.
     pub(super) fn dial(self: &Arc<Self>, node: &str) -> bool {
         let party = Arc::<Self>::downgrade(self) as std::sync::Weak<dyn Party>;
-        self.node.dial(node, party).is_ok_and(|link| self.say_hello(&link))
+        self.node.dial(node, party).map(|link| self.say_hello(&link)).is_ok()
     }
 
     fn say_hello(&self, link: &Link) -> bool {
@@ -131,6 +141,7 @@ impl Shared {
             doorbell,
             session: streams::session(link),
             arenas: Mutex::default(),
+            leaves: AtomicBool::new(false),
         });
         state.rings.hand_to(&worker)?;
         state.description = Some(Arc::clone(&worker.description));
@@ -230,6 +241,14 @@ impl Party for Shared {
                 if let (Ok(region), Some(worker)) = (region, worker) {
                     let mut arenas = worker.arenas.lock().unwrap_or_else(PoisonError::into_inner);
                     arenas.insert(id, Arc::new(region));
+                }
+            }
+            Message::Goodbye => {
+                let state = self.lock();
+                if let Some(worker) = state.peers.workers.iter().find(|w| w.link.token() == link.token()) {
+                    worker.leaves.store(true, Ordering::Release);
+                    // Under the lock, as streams are begun: none follows.
+                    link.send(&Message::Goodbye, &[]);
                 }
             }
             Message::DropArena { id } => {

@@ -1,13 +1,17 @@
 //! Streaming calls: sent whole to one worker, one with a sleeping thread if there is any, over its link.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use super::{ShmClient, peers::Worker};
+use super::{ShmClient, State, peers::Worker};
 use crate::{
     client::Pending,
     error::RpcError,
     frame::{Call, Frame},
     method::Shape,
+    shm::doorbell::monotonic_ns,
     stream::ClientStream,
     transport::{
         Outbound,
@@ -33,9 +37,9 @@ impl ShmClient {
             deadline: call.deadline,
         });
         // Held until the call is sent: the ids on a link must grow.
-        let mut state = shared.lock();
+        let mut state = self.await_worker(until);
         let (worker, shape) = state.peers.for_stream(call.method.id).ok_or_else(|| {
-            if state.peers.workers().is_empty() {
+            if !state.peers.any_stays() {
                 let (service, reason) = (shared.service.clone(), "no worker is alive".into());
                 RpcError::Unavailable { service, reason }
             } else {
@@ -65,10 +69,36 @@ impl ShmClient {
     }
 }
 
+impl ShmClient {
+    /// Like any other call, one that streams waits for a worker when there is none, for as long as the
+    /// connection does.
+    fn await_worker(&self, until: Instant) -> MutexGuard<'_, State> {
+        let shared = &self.shared;
+        let now_ns = monotonic_ns();
+        let mut state = shared.lock();
+        while !state.peers.any_stays() {
+            let alone_ns = monotonic_ns().saturating_sub(state.peers.alone_since_ns().unwrap_or(now_ns));
+            let left = shared.reconnect_timeout.saturating_sub(Duration::from_nanos(alone_ns));
+            let left = left.min(until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            let waited = shared.greeted.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+}
+
 impl super::Peers {
+    /// Whether there is a worker that will be there for a while.
+    pub(super) fn any_stays(&self) -> bool {
+        self.workers().iter().any(|worker| !worker.leaves())
+    }
+
     /// The worker for a new stream, and the method's shape there.
     fn for_stream(&self, method: crate::method::MethodId) -> Option<(Arc<Worker>, Shape)> {
-        let offers = |worker: &&Arc<Worker>| worker.shape_of(method).is_some();
+        let offers = |worker: &&Arc<Worker>| !worker.leaves() && worker.shape_of(method).is_some();
         let worker =
             self.workers().iter().filter(offers).max_by_key(|worker| worker.board.sleeps(worker.index))?;
         Some((Arc::clone(worker), worker.shape_of(method)?))

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{Ordering, fence},
+        atomic::{AtomicBool, Ordering, fence},
     },
     time::Instant,
 };
@@ -46,9 +46,15 @@ pub(super) struct Client {
     arguments: Mutex<HashMap<u32, Arc<Region>>>,
     /// Our arenas, in which its replies lie.
     pub(super) replies: Mutex<Arenas>,
+    /// It knows that we leave, and begins no more streams here.
+    parted: AtomicBool,
 }
 
 impl Client {
+    pub(super) fn has_parted(&self) -> bool {
+        self.caller != Caller::Client || self.parted.load(Ordering::Acquire)
+    }
+
     pub(super) fn is_supervisor(&self) -> bool {
         self.caller == Caller::Supervisor
     }
@@ -128,6 +134,7 @@ impl Shared {
             session: streams::session(link),
             arguments: Mutex::default(),
             replies: Mutex::new(Arenas::new(ARENA_CAP_BYTES)),
+            parted: AtomicBool::new(false),
         });
         {
             let mut clients = lock(&self.clients);
@@ -230,6 +237,12 @@ impl Party for Shared {
             }
             Message::Output => {
                 self.hand_over_output(link);
+                Ok(())
+            }
+            Message::Goodbye => {
+                if let Some(client) = self.client(link) {
+                    client.parted.store(true, Ordering::Release);
+                }
                 Ok(())
             }
             Message::Refuse { .. } => {
