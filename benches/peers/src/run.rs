@@ -3,11 +3,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs, thread,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     args::Args,
@@ -91,8 +97,13 @@ pub fn run(args: &Args) -> Result<(), String> {
     let mut canaries: Vec<f64> = (0..15).map(|_| canary::measure(&processors)).collect();
     let mut results = Results::default();
     let (began, load_before) = (Instant::now(), load_average());
-    for round in 1..=args.rounds {
+    let stopped = stop_on_signals();
+    'rounds: for round in 1..=args.rounds {
         for (index, row) in rows.iter().enumerate() {
+            if stopped.load(Ordering::Relaxed) {
+                eprintln!("stopped; what was measured until now is written");
+                break 'rounds;
+            }
             eprintln!("round {round} of {}, row {} of {}: {}", args.rounds, index + 1, rows.len(), row.name);
             // Short: paths of sockets have little room. iceoryx2 takes the first part for a prefix.
             let folder = folder.path().join(format!("{}-{round}-{index}", std::process::id()));
@@ -115,6 +126,25 @@ pub fn run(args: &Args) -> Result<(), String> {
     }
     let failed = results.rows.values().flatten().filter(|round| round.error.is_some()).count();
     if failed > 0 { Err(format!("{failed} rounds failed")) } else { Ok(()) }
+}
+
+/// Set when the user wants no more: the row that is being measured ends first, so that nothing is left behind.
+fn stop_on_signals() -> Arc<AtomicBool> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stopped);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
+            let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        told.store(true, Ordering::Relaxed);
+    });
+    stopped
 }
 
 /// One round of one row, taken again while it is disturbed.

@@ -29,11 +29,13 @@ struct Sheet<'a> {
     results: &'a Results,
     lines: Vec<String>,
     held: usize,
+    /// Lines without a figure on one side.
+    open: Vec<String>,
 }
 
 /// The section of the document.
 pub fn section(results: &Results) -> Option<String> {
-    let mut sheet = Sheet { results, lines: Vec::new(), held: 0 };
+    let mut sheet = Sheet { results, lines: Vec::new(), held: 0, open: Vec::new() };
     sheet.awake();
     sheet.paced();
     sheet.in_flight();
@@ -44,14 +46,19 @@ pub fn section(results: &Results) -> Option<String> {
     sheet.busy();
     sheet.rest();
     sheet.original();
-    let measured = sheet.lines.iter().filter(|line| !line.ends_with("not measured |")).count();
-    if measured == 0 {
+    if sheet.lines.is_empty() {
         return None;
     }
+    let open = match sheet.open.len() {
+        0 => String::new(),
+        few @ 1..=12 => format!("\nNot measured in this run, {few}: {}.\n", sheet.open.join("; ")),
+        many => format!("\n{many} more were not measured in this run.\n"),
+    };
     Some(format!(
-        "### Targets\n\n{} of {measured} that were measured are held. Medians of the rounds, ratios within the run.\n\n\
-         | | target | bound | found | |\n|---|---|--:|--:|---|\n{}\n",
+        "### Targets\n\n{} of {} that were measured are held. Medians of the rounds, ratios within the run.\n\n\
+         | | target | bound | found | |\n|---|---|--:|--:|---|\n{}\n{open}",
         sheet.held,
+        sheet.lines.len(),
         sheet.lines.join("\n")
     ))
 }
@@ -72,50 +79,54 @@ impl Sheet<'_> {
     }
 
     fn line(&mut self, number: &str, what: &str, side: Side, bound: f64, found: Option<f64>) {
+        let Some(found) = found else {
+            self.open.push(format!("{number}, {what}"));
+            return;
+        };
         let (sign, held) = match side {
-            Side::AtMost => ("≤", found.is_some_and(|found| found <= bound)),
-            Side::AtLeast => ("≥", found.is_some_and(|found| found >= bound)),
+            Side::AtMost => ("≤", found <= bound),
+            Side::AtLeast => ("≥", found >= bound),
         };
-        let (found, verdict) = match found {
-            Some(found) => (format!("{found:.2}"), if held { "held" } else { "**not held**" }),
-            None => ("–".to_owned(), "not measured"),
-        };
+        let verdict = if held { "held" } else { "**not held**" };
         self.held += usize::from(held);
-        self.lines.push(format!("| {number} | {what} | {sign} {bound} | {found} | {verdict} |"));
+        self.lines.push(format!("| {number} | {what} | {sign} {bound} | {found:.2} | {verdict} |"));
     }
 
     fn awake(&mut self) {
-        let ours = "shmrpc/one/64/pinned";
-        let line = self.ratio(ours, "cache line/one/64/pinned", MEAN);
-        self.line("1", "64 B, awake: mean / the cache line's", Side::AtMost, 2.0, line);
-        let iceoryx = self.ratio("iceoryx2 polling/one/64/pinned", ours, MEAN);
-        self.line("1", "64 B, awake: iceoryx2 polling's mean / ours", Side::AtLeast, 4.0, iceoryx);
+        for place in ["pinned", "free"] {
+            let row = |carrier: &str| format!("{carrier}/one/64/{place}");
+            let line = self.ratio(&row("shmrpc"), &row("cache line"), MEAN);
+            self.line(
+                "1",
+                &format!("64 B, awake, {place}: mean / the cache line's"),
+                Side::AtMost,
+                2.0,
+                line,
+            );
+            let iceoryx = self.ratio(&row("iceoryx2 polling"), &row("shmrpc"), MEAN);
+            let what = format!("64 B, awake, {place}: iceoryx2 polling's mean / ours");
+            self.line("1", &what, Side::AtLeast, 4.0, iceoryx);
+        }
     }
 
     fn paced(&mut self) {
-        for (workers, rest) in [(1, ""), (2, "/2w"), (4, "/4w")] {
+        for (workers, rest) in [("one worker", ""), ("two workers", "/2w"), ("four workers", "/4w")] {
             let (ours, theirs) = (format!("shmrpc/paced/64/free{rest}"), "semaphores/paced/64/free");
             for (name, of) in [("p50", P50), ("p99", P99)] {
-                let what = format!("paced, {workers} workers: {name} / the semaphores'");
+                let what = format!("paced, {workers}: {name} / the semaphores'");
                 let found = self.ratio(&ours, theirs, of);
                 self.line("2", &what, Side::AtMost, 1.25, found);
             }
             let cpu = self.of(&ours, CPU);
             self.line(
                 "2",
-                &format!("paced, {workers} workers: both sides, % of a processor"),
+                &format!("paced, {workers}: both sides, % of a processor"),
                 Side::AtMost,
                 3.0,
                 cpu,
             );
             let task = self.ratio(&format!("shmrpc async/paced/64/free{rest}"), &ours, P50);
-            self.line(
-                "2",
-                &format!("paced, {workers} workers: async p50 / blocking"),
-                Side::AtMost,
-                1.5,
-                task,
-            );
+            self.line("2", &format!("paced, {workers}: async p50 / blocking"), Side::AtMost, 1.5, task);
         }
     }
 
@@ -180,8 +191,11 @@ impl Sheet<'_> {
     }
 
     fn asynchronous(&mut self) {
-        let found = self.ratio("shmrpc async/one/64/pinned", "shmrpc/one/64/pinned", MEAN);
-        self.line("6", "async, awake: mean / blocking", Side::AtMost, 1.6, found);
+        for place in ["pinned", "free"] {
+            let row = |carrier: &str| format!("{carrier}/one/64/{place}");
+            let found = self.ratio(&row("shmrpc async"), &row("shmrpc"), MEAN);
+            self.line("6", &format!("async, awake, {place}: mean / blocking"), Side::AtMost, 1.6, found);
+        }
         let found = self.ratio("shmrpc async/flight64/64/free", "shmrpc/flight64/64/free", CALLS);
         self.line("6", "64 tasks: calls/s / blocking, 64 in flight", Side::AtLeast, 0.6, found);
         let best = self.best_peer("flight64/64/free", Side::AtLeast, CALLS);

@@ -8,6 +8,7 @@ use ::tarpc::{
     tokio_serde::formats::Bincode,
 };
 use futures_util::StreamExt;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::{
     job::{Carrier, Figures, Job},
@@ -37,10 +38,12 @@ const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// Spawns the service on each connection that comes in.
 macro_rules! accept {
-    ($incoming:expr) => {{
+    ($incoming:expr, $prepare:expr) => {{
         $incoming.config_mut().max_frame_length(MAX_FRAME_BYTES);
         while let Some(connection) = $incoming.next().await {
-            let channel = BaseChannel::with_defaults(connection.expect("a client"));
+            let connection = connection.expect("a client");
+            $prepare(connection.get_ref());
+            let channel = BaseChannel::with_defaults(connection);
             tokio::spawn(channel.execute(Server.serve()).for_each(async |answering| {
                 tokio::spawn(answering);
             }));
@@ -56,12 +59,12 @@ pub fn serve(job: &Job) -> ! {
             let listening = ::tarpc::serde_transport::unix::listen(&path, Bincode::default).await;
             let mut incoming = listening.expect("a socket in a fresh folder");
             role::ready(vec![path.to_str().expect("a plain path").to_owned()]);
-            accept!(incoming);
+            accept!(incoming, |_: &UnixStream| {});
         } else {
             let listening = ::tarpc::serde_transport::tcp::listen("127.0.0.1:0", Bincode::default).await;
             let mut incoming = listening.expect("loopback");
             role::ready(vec![incoming.local_addr().to_string()]);
-            accept!(incoming);
+            accept!(incoming, |stream: &TcpStream| stream.set_nodelay(true).expect("no delay"));
         }
     });
     unreachable!("it listens until it is ended")
