@@ -54,8 +54,15 @@ pub fn section(results: &Results) -> Option<String> {
         few @ 1..=12 => format!("\nNot measured in this run, {few}: {}.\n", sheet.open.join("; ")),
         many => format!("\n{many} more were not measured in this run.\n"),
     };
+    let disturbed = results.rows.keys().filter(|name| results.is_disturbed(name)).count();
+    let care = match disturbed {
+        0 => String::new(),
+        rows => {
+            format!(" {rows} rows have disturbed rounds alone: a line that stands on one proves nothing.")
+        }
+    };
     Some(format!(
-        "### Targets\n\n{} of {} that were measured are held. Medians of the rounds, ratios within the run.\n\n\
+        "### Targets\n\n{} of {} that were measured are held. Medians of the rounds, ratios within the run.{care}\n\n\
          | | target | bound | found | |\n|---|---|--:|--:|---|\n{}\n{open}",
         sheet.held,
         sheet.lines.len(),
