@@ -98,6 +98,14 @@ impl WorkerView {
         self.counters.read()
     }
 
+    /// A number that grows about once a second for as long as the worker's process runs; 0 for one that has no
+    /// supervisor and does not say. Standing still, it tells of a process that is stopped: whether a handler
+    /// takes long makes no difference to it.
+    #[must_use]
+    pub fn heartbeat(&self) -> u64 {
+        self.counters.heartbeat()
+    }
+
     /// Clones of the read ends of its stdout and stderr, if it has handed them over (supervisors only,
     /// for a worker that an earlier supervisor started).
     #[must_use]

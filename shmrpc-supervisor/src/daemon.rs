@@ -8,6 +8,7 @@ mod event_loop;
 mod reload;
 mod round;
 mod supervised;
+mod watchdog;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -39,6 +39,8 @@ pub enum Event {
     Adopted(WorkerId),
     /// A worker serves.
     Ready(WorkerId),
+    /// A worker's process has not run for so long.
+    Silent(WorkerId, Duration),
     /// A worker is gone, or could not be started.
     Exited(WorkerId, Exit),
     /// Time has passed: [`Machine::deadline`] is reached.
@@ -95,6 +97,8 @@ pub enum Report {
     GaveUp(WorkerId, Exit, usize),
     /// A worker was not ready in time and is killed.
     NotReady(WorkerId, Duration),
+    /// A worker's process has not run for so long, and is killed.
+    Silent(WorkerId, Duration),
     /// A worker did not stop in time and is killed.
     NotStopped(WorkerId, Duration),
 }
@@ -177,6 +181,7 @@ impl Machine {
             Event::Resize(count) => self.resize(count, now, &mut actions),
             Event::Adopted(worker) => self.adopt(worker, now, &mut actions),
             Event::Ready(worker) => self.ready(worker, now, &mut actions),
+            Event::Silent(worker, time) => self.silent(worker, time, &mut actions),
             Event::Exited(worker, exit) => self.exited(worker, exit, now, &mut actions),
             Event::Tick => {}
         }
@@ -336,6 +341,15 @@ impl Machine {
         {
             slot.state = State::Running { worker, since: now };
             actions.push(Action::Report(Report::Ready(worker)));
+        }
+    }
+
+    fn silent(&mut self, worker: WorkerId, time: Duration, actions: &mut Vec<Action>) {
+        if let Some(slot) = self.slot_of(worker)
+            && matches!(slot.state, State::Running { .. })
+        {
+            actions.push(Action::Report(Report::Silent(worker, time)));
+            slot.kill(Next::Fail, actions);
         }
     }
 

@@ -225,7 +225,7 @@ async fn hung_up(hangup: Option<Signal>, worker: &Worker) {
 }
 
 /// While no supervisor reads this worker's output, throws it away, so that printing neither fails nor
-/// blocks for ever. The supervisor comes first: its absence has to last for a second.
+/// blocks for ever; how much that was stands in the service's log when a supervisor is back. The supervisor comes first: its absence has to last for a second.
 fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
     let slice = Duration::from_secs(1);
     let mut files: Vec<std::fs::File> = Vec::new();
@@ -233,10 +233,18 @@ fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
         files.extend(pipe.try_clone().ok().map(Into::into));
     }
     let mut buffer = vec![0; 64 * 1024];
-    while let Some(worker) = worker.upgrade() {
-        let orphaned = worker.without_supervisor_for() > slice;
-        drop(worker);
+    let mut dropped_bytes = 0;
+    while let Some(strong) = worker.upgrade() {
+        // A thread that nothing else keeps: neither handlers nor a lock between processes.
+        strong.beat();
+        let orphaned = strong.without_supervisor_for() > slice;
+        drop(strong);
         if !orphaned {
+            if dropped_bytes > 0 {
+                let text = format!("{dropped_bytes} bytes of output were dropped, for want of a supervisor");
+                log::logger().warning(&text);
+                dropped_bytes = 0;
+            }
             std::thread::sleep(slice);
             continue;
         }
@@ -244,10 +252,13 @@ fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
             PollFd::new(pipes[0].as_fd(), PollFlags::POLLIN),
             PollFd::new(pipes[1].as_fd(), PollFlags::POLLIN),
         ];
-        if poll(&mut polled, PollTimeout::from(1000_u16)).is_ok() {
+        let polled_well = poll(&mut polled, PollTimeout::from(1000_u16)).is_ok();
+        // Once more: what has come for a supervisor that has come meanwhile is not ours to take.
+        let orphaned = worker.upgrade().is_some_and(|worker| worker.without_supervisor_for() > slice);
+        if polled_well && orphaned {
             let readable = polled.map(|fd| fd.any().unwrap_or(false));
             for (file, _) in files.iter_mut().zip(readable).filter(|(_, readable)| *readable) {
-                let _ = file.read(&mut buffer);
+                dropped_bytes += file.read(&mut buffer).unwrap_or(0);
             }
         }
     }

@@ -11,6 +11,8 @@ use std::{
 use super::region::{Region, RegionError, page_bytes};
 use crate::observe::{LatencyHistogram, MethodCounters};
 
+/// A word in the header, beside the number of methods.
+const HEARTBEAT: usize = 8;
 const FIELDS: usize = 5;
 const METHOD_BYTES: usize = ((FIELDS + LatencyHistogram::BUCKETS) * 8).next_multiple_of(128);
 const HEADER_BYTES: usize = 128;
@@ -64,6 +66,16 @@ impl Counters {
         add(3, bytes_out);
         add(4, nanos);
         add(FIELDS + LatencyHistogram::bucket(nanos), 1);
+    }
+
+    /// Says that the worker's process runs.
+    pub(crate) fn beat(&self) {
+        self.region.word64(HEARTBEAT).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has said so.
+    pub(crate) fn heartbeat(&self) -> u64 {
+        self.region.word64(HEARTBEAT).load(Ordering::Relaxed)
     }
 
     /// All counters now. Fields of one method may be a call apart from each other.

@@ -71,6 +71,7 @@ pub(super) const KEYS: &[Key] = &[
     aliased("stop_timeout", &["drain_timeout"], Scope::ServiceOrDefaults),
     key("stop_signal", Scope::ServiceOrDefaults),
     key("orphan_timeout", Scope::ServiceOrDefaults),
+    key("watchdog_timeout", Scope::ServiceOrDefaults),
     key("new_proc_cpu_pc", Scope::ServiceOrDefaults),
     key("new_proc_avg_over_secs", Scope::ServiceOrDefaults),
     key("kill_proc_avg_over_secs", Scope::ServiceOrDefaults),

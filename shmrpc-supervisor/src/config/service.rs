@@ -18,6 +18,8 @@ use super::{
     value,
 };
 
+/// Workers show that they run once a second, and are looked at as often.
+const SHORTEST_WATCHDOG: Duration = Duration::from_secs(3);
 /// More workers or threads than anyone means.
 const MAX_COUNT: usize = 1024;
 
@@ -60,6 +62,8 @@ pub struct ServiceSettings {
     pub policy: Policy,
     /// Without a supervisor for so long, workers drain and exit; `None`: never.
     pub orphan_timeout: Option<Duration>,
+    /// A worker whose process has not run for so long is killed and replaced; `None`: never.
+    pub watchdog_timeout: Option<Duration>,
     /// When to have more workers, or fewer.
     pub scaling: Scaling,
 }
@@ -149,6 +153,7 @@ pub(super) struct Common {
     working_dir: PathBuf,
     policy: Policy,
     orphan_timeout: Option<Duration>,
+    watchdog_timeout: Option<Duration>,
     scaling: Scaling,
 }
 
@@ -191,6 +196,11 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
         orphan_timeout: reader
             .read("orphan_timeout", "a time such as 30 (seconds), or never", never_or_time)
             .unwrap_or(Some(Duration::from_secs(30))),
+        watchdog_timeout: reader
+            .read("watchdog_timeout", "3 (seconds) or more, or never", |text| {
+                never_or_time(text).filter(|time| time.is_none_or(|time| time >= SHORTEST_WATCHDOG))
+            })
+            .unwrap_or(Some(Duration::from_secs(10))),
         scaling: scaling(reader),
     }
 }
@@ -286,6 +296,7 @@ pub(super) fn read(
         working_dir: common.working_dir,
         policy: common.policy,
         orphan_timeout: common.orphan_timeout,
+        watchdog_timeout: common.watchdog_timeout,
         scaling: common.scaling,
     })
 }

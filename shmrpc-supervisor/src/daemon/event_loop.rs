@@ -145,8 +145,10 @@ impl Loop {
             Message::Sighted(ObserverEvent::Down(_)) => {}
             Message::Looked(rounds, usages) => {
                 self.rounds = Some(rounds);
+                let around = self.around.clone();
                 for service in &mut self.services {
                     service.sampled(&usages);
+                    service.watch(&around);
                 }
             }
             Message::Reloaded(result) => {

@@ -16,7 +16,10 @@ use shmrpc_core::{
 use shmrpc_web::{LogStream, LogTail, Usage};
 use tokio::sync::mpsc;
 
-use super::Message;
+use super::{
+    Message,
+    watchdog::{self, Watchdog},
+};
 use crate::{
     machine::{Action, Event, Exit, Machine, Report, Rules, Status, WorkerId},
     output::{self, Destination, LogFiles},
@@ -51,6 +54,7 @@ pub(crate) struct Running {
     pub(crate) started: Instant,
     pub(crate) usage: Usage,
     view: Option<Arc<WorkerView>>,
+    watchdog: Watchdog,
     mark: String,
 }
 
@@ -189,7 +193,8 @@ impl Supervised {
             }
         }
         let (started, usage) = (Instant::now(), Usage::default());
-        self.running.insert(worker, Running { process, started, usage, view: None, mark });
+        let watchdog = Watchdog::default();
+        self.running.insert(worker, Running { process, started, usage, view: None, watchdog, mark });
         Ok(())
     }
 
@@ -235,6 +240,23 @@ impl Supervised {
         self.count();
     }
 
+    /// Has workers killed whose processes do not run.
+    pub(crate) fn watch(&mut self, around: &Surroundings) {
+        let Some(timeout) = self.plan.settings.watchdog_timeout else { return };
+        let now = Instant::now();
+        let mut silent = Vec::new();
+        for (worker, running) in &mut self.running {
+            let Some(view) = &running.view else { continue };
+            let still = running.watchdog.look(view.heartbeat(), now);
+            if still >= timeout && !watchdog::is_traced(running.process.pid()) {
+                silent.push(*worker);
+            }
+        }
+        for worker in silent {
+            self.handle(Event::Silent(worker, timeout), around);
+        }
+    }
+
     fn count(&mut self) {
         let mut sums = self.dead.clone();
         let mut description = self.plan.description.as_ref();
@@ -260,6 +282,7 @@ impl Supervised {
                 (worker, format!("{exit}; given up after {count} failures"))
             }
             Report::NotReady(worker, after) => (worker, format!("not ready after {}: killed", short(*after))),
+            Report::Silent(worker, time) => (worker, format!("has not run for {}: killed", short(*time))),
             Report::NotStopped(worker, after) => {
                 (worker, format!("did not stop within {}: killed", short(*after)))
             }

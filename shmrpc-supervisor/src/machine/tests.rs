@@ -40,6 +40,29 @@ fn play(is_program: bool, slots: usize, steps: Vec<Step>) -> Machine {
 }
 
 #[test]
+fn a_worker_that_does_not_run_is_killed_and_replaced() {
+    let silent = |number| Event::Silent(w(number), Duration::from_secs(10));
+    play(
+        false,
+        1,
+        vec![
+            (0, Event::Start, vec![Action::Spawn(w(1))], Status::Starting),
+            (1, silent(1), vec![], Status::Starting),
+            (5, Event::Ready(w(1)), vec![ready(1)], Status::Running),
+            (
+                9,
+                silent(1),
+                vec![Action::Report(Report::Silent(w(1), Duration::from_secs(10))), Action::Kill(w(1))],
+                Status::Starting,
+            ),
+            (10, silent(1), vec![], Status::Starting),
+            (11, exited(1, 1), vec![died(1, 100)], Status::Backoff),
+            (111, Event::Tick, vec![Action::Spawn(w(2))], Status::Starting),
+        ],
+    );
+}
+
+#[test]
 fn two_workers_start_serve_and_stop() {
     let machine = play(
         false,

@@ -3,6 +3,7 @@
 
 mod check;
 mod command_line;
+mod faults;
 mod lifecycle;
 mod output;
 mod probe;

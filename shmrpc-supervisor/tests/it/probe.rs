@@ -24,7 +24,7 @@ const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_dela
 
 /// A scene with the worker program built: `cargo test` builds examples, `cargo test --test it` does not, and
 /// may find an old one.
-fn scene(more: &str) -> Scene {
+pub(crate) fn scene(more: &str) -> Scene {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let folder = PathBuf::from(env!("CARGO_BIN_EXE_shmrpc-service"));
@@ -43,13 +43,13 @@ fn scene(more: &str) -> Scene {
     Scene::new(&format!("{INI}{more}"))
 }
 
-fn connect(scene: &Scene) -> Connection {
+pub(crate) fn connect(scene: &Scene) -> Connection {
     let mut options = ConnectOptions::default();
     options.runtime_dir = Some(scene.path().join("run"));
     Connection::connect_any("shm://probe", &options).unwrap()
 }
 
-fn call(connection: &Connection, method: &str, args: &Value) -> Result<Value, RpcError> {
+pub(crate) fn call(connection: &Connection, method: &str, args: &Value) -> Result<Value, RpcError> {
     let service = connection.service();
     let method = service.method(method).unwrap();
     let reply = connection.call_bytes_blocking(method.into(), Door::Json, args.to_string().as_bytes())?;
@@ -63,7 +63,7 @@ fn slow_begins(scene: &Scene) {
     eventually("the slow call's beginning", begins);
 }
 
-fn end(pid: u32) {
+pub(crate) fn end(pid: u32) {
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
 }
 
@@ -73,7 +73,7 @@ fn calls_of(daemon: &Daemon<'_>, method: &str) -> u64 {
     methods.iter().find(|known| known["name"] == method).unwrap()["count"].as_u64().unwrap()
 }
 
-fn nothing_left(scene: &Scene) {
+pub(crate) fn nothing_left(scene: &Scene) {
     let left: Vec<_> = fs::read_dir(scene.path().join("run")).unwrap().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
 }

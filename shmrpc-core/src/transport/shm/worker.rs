@@ -156,6 +156,11 @@ impl Worker {
         lock(&self.shared.supervisor_seen).elapsed()
     }
 
+    /// Says that this process runs; whoever has its counters mapped can see it.
+    pub(crate) fn beat(&self) {
+        self.shared.counters.beat();
+    }
+
     /// Takes no more calls, finishes those that run, and leaves; after `at_most` it leaves anyway. Calls
     /// that nobody has claimed are left to the other workers. Says how many calls were cut off.
     pub(crate) fn drain(&self, at_most: Duration) -> usize {

@@ -32,7 +32,7 @@ pub(super) fn differences(running: &[&ServicePlan], new: Plan) -> Vec<Difference
 }
 
 /// A plan without what can change under running workers: its place in the file, the bounds of the pool,
-/// the order of starts.
+/// the order of starts, the watchdog.
 fn essence(plan: &ServicePlan) -> ServicePlan {
     let mut plan = plan.clone();
     plan.max_workers = 0;
@@ -40,6 +40,7 @@ fn essence(plan: &ServicePlan) -> ServicePlan {
     (settings.line, settings.source_line, settings.min_proc_num_line) = (0, 0, 0);
     (settings.min_proc_num, settings.max_proc_num) = (0, 0);
     settings.wait_until_completed = false;
+    settings.watchdog_timeout = None;
     settings.scaling.max_proc_mem_bytes = None;
     plan
 }
