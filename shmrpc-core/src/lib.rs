@@ -7,6 +7,9 @@ pub mod codec;
 pub mod endpoint;
 pub mod error;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod method;
 pub mod observe;
 pub mod peer_uid;

@@ -135,11 +135,12 @@ pub struct MethodCounters {
 impl MethodCounters {
     /// Adds another worker's counters of the same method.
     pub fn add(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.errors += other.errors;
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
-        self.total += other.total;
+        // A faulty worker may have written any numbers.
+        self.calls = self.calls.saturating_add(other.calls);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.total = self.total.saturating_add(other.total);
         self.latency.add(&other.latency);
     }
 
@@ -200,21 +201,21 @@ impl LatencyHistogram {
     /// Adds another histogram.
     pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count += more;
+            *count = count.saturating_add(more);
         }
     }
 
     /// The value that the given share (0 to 1) of all samples does not exceed; `None` without samples.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
-        let total: u64 = self.counts.iter().sum();
+        let total = self.counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
         if total == 0 {
             return None;
         }
         let rank = ((total as f64 * share).ceil() as u64).clamp(1, total);
-        let mut seen = 0;
+        let mut seen = 0_u64;
         let bucket = self.counts.iter().position(|&count| {
-            seen += count;
+            seen = seen.saturating_add(count);
             seen >= rank
         })?;
         Some(Duration::from_nanos(Self::middle(bucket)))

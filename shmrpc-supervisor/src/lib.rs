@@ -10,6 +10,9 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod folder;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 pub mod listen;
 pub mod machine;

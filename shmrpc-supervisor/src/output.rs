@@ -3,7 +3,7 @@
 //! it has to escape. Who prints without end is slowed down by its own full pipe, nobody else.
 
 mod files;
-mod journal;
+pub(crate) mod journal;
 mod lines;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -27,6 +27,17 @@ const WINDOW: Duration = Duration::from_millis(100);
 const WINDOW_BYTES: usize = 2 << 20;
 /// Lines of one window of one stream that the page gets; the file gets all.
 const WINDOW_LINES: usize = 2000;
+
+/// The lines of a stream that comes in those pieces: what is shown, and what the file gets. For the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn cut(pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>) {
+    let (mut texts, mut file, mut lines) = (Vec::new(), Vec::new(), Lines::default());
+    for piece in pieces {
+        file.extend(lines.push(piece, |text| texts.push(text)));
+    }
+    file.extend(lines.finish(|text| texts.push(text)));
+    (texts, file)
+}
 
 /// Where a stream's bytes go.
 #[derive(Clone, Debug)]

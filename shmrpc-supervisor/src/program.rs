@@ -178,8 +178,13 @@ pub fn describe(
         let (status, said) = (status.to_string(), said.unwrap_or_default());
         return Err(DescribeError::Failed { program: own(), status, said });
     }
-    serde_json::from_slice(&written)
+    read_description(&written)
         .map_err(|error| DescribeError::NotADescription { program: own(), reason: error.to_string() })
+}
+
+/// What `--describe` writes.
+pub(crate) fn read_description(written: &[u8]) -> serde_json::Result<Vec<ServiceDescription>> {
+    serde_json::from_slice(written)
 }
 
 fn read_on_thread(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {

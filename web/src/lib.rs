@@ -14,6 +14,9 @@
 mod admission;
 mod assets;
 pub mod daemon;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod log;
 mod options;
 mod page;

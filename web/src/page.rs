@@ -18,6 +18,8 @@ use axum::{
 };
 use maud::{DOCTYPE, Markup, html};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::log::rendered_lines;
 pub(crate) use self::log::shown_log;
 pub(crate) use self::tables::tables;
 use crate::{assets, log::LogPage, server::Shared, snapshot::Snapshot};
@@ -35,7 +37,7 @@ pub(crate) async fn index(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], page).into_response()
 }
 
-fn render(snapshot: &Snapshot, log: &LogPage) -> Markup {
+pub(crate) fn render(snapshot: &Snapshot, log: &LogPage) -> Markup {
     let title = format!("{} · shmrpc", snapshot.host);
     let body = html! {
         a.skip href="#services" { "Skip to the services" }

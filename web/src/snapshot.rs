@@ -193,11 +193,13 @@ impl<'a> Sum<&'a Self> for Usage {
     fn sum<I: Iterator<Item = &'a Self>>(usages: I) -> Self {
         usages.fold(Self::default(), |sum, one| Self {
             cpu_share: sum.cpu_share + one.cpu_share,
-            rss_bytes: sum.rss_bytes + one.rss_bytes,
-            pss_bytes: Some(sum.pss_bytes.unwrap_or(0) + one.pss_bytes.unwrap_or(one.rss_bytes)),
-            virtual_bytes: sum.virtual_bytes + one.virtual_bytes,
-            read_bytes: sum.read_bytes + one.read_bytes,
-            written_bytes: sum.written_bytes + one.written_bytes,
+            rss_bytes: sum.rss_bytes.saturating_add(one.rss_bytes),
+            pss_bytes: Some(
+                sum.pss_bytes.unwrap_or(0).saturating_add(one.pss_bytes.unwrap_or(one.rss_bytes)),
+            ),
+            virtual_bytes: sum.virtual_bytes.saturating_add(one.virtual_bytes),
+            read_bytes: sum.read_bytes.saturating_add(one.read_bytes),
+            written_bytes: sum.written_bytes.saturating_add(one.written_bytes),
         })
     }
 }

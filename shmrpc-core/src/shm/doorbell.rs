@@ -6,8 +6,10 @@
 //! sleepers. The named kind is [`HybridLock`](super::lock)'s.
 
 use std::{
-    os::fd::{BorrowedFd, OwnedFd},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
+    sync::{OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -23,32 +25,73 @@ unsafe extern "C" {
 }
 
 /// A semaphore that threads of this process sleep on, or that a peer process sleeps on.
+///
+/// glibc keeps, behind the eight bytes of its count, a word that goes into the futex's operation: whoever
+/// writes it has our `sem_post` do anything, or abort. So the semaphore lies across a page's end: its count is
+/// the last word of the shared page, and the rest is on a page of our own that nobody can write.
 pub(crate) struct Doorbell {
     region: Region,
+    /// Two pages: the shared one and our own.
+    pages: NonNull<u8>,
 }
 
+// SAFETY: the mapping is valid until drop, from any thread; semaphores are made to be shared.
+unsafe impl Send for Doorbell {}
+// SAFETY: as above.
+unsafe impl Sync for Doorbell {}
+
 const SEMAPHORE_BYTES: usize = size_of::<libc::sem_t>();
+/// The part that processes share: the value, and how many wait for it.
+const COUNT_BYTES: usize = 8;
 // glibc on 64-bit machines; a peer with another layout would post to the wrong word.
 const _: () = assert!(SEMAPHORE_BYTES == 32 || size_of::<usize>() != 8);
+const _: () = assert!(align_of::<libc::sem_t>() <= COUNT_BYTES);
 
 impl Doorbell {
-    /// A new doorbell of this process.
+    /// A new doorbell of this process. A count of zero is an initialised one.
     pub(crate) fn create() -> Result<Self, RegionError> {
-        let doorbell = Self { region: Region::create("shmrpc-doorbell", page_bytes())? };
-        // SAFETY: the semaphore lies in zeroed memory that nobody else has mapped yet.
-        let failed = unsafe { libc::sem_init(doorbell.semaphore().as_ptr(), 1, 0) };
-        assert_eq!(failed, 0, "a process-shared semaphore can be initialised");
-        Ok(doorbell)
+        Self::map(Region::create("shmrpc-doorbell", page_bytes())?)
     }
 
     /// A peer's doorbell.
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
         let region = Region::attach(fd, page_bytes())?;
-        // All access below takes for granted that there is room for the semaphore.
-        if !region.holds(0, SEMAPHORE_BYTES) {
+        if region.len_bytes() != page_bytes() {
             return Err(RegionError::Refused(format!("a doorbell of {} bytes", region.len_bytes())));
         }
-        Ok(Self { region })
+        Self::map(region)
+    }
+
+    fn map(region: Region) -> Result<Self, RegionError> {
+        let len_bytes = 2 * page_bytes();
+        let fail = |doing| RegionError::Io { len_bytes, doing, source: io::Error::last_os_error() };
+        let own = own_part()?;
+        // SAFETY: a fresh reservation of addresses; none is asked for.
+        let start = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            libc::mmap(std::ptr::null_mut(), len_bytes, libc::PROT_NONE, flags, -1, 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(fail("mmap of a doorbell"));
+        }
+        let pages = NonNull::new(start.cast()).expect("a mapping is never at address zero");
+        let doorbell = Self { region, pages };
+        let shared = libc::PROT_READ | libc::PROT_WRITE;
+        for (fd, at, protection) in
+            [(doorbell.fd().as_raw_fd(), 0, shared), (own.as_raw_fd(), page_bytes(), libc::PROT_READ)]
+        {
+            // SAFETY: both pages lie inside the reservation.
+            let page = unsafe { pages.add(at) };
+            // SAFETY: it takes the place of a page that we have just reserved and that nothing uses.
+            let mapped = unsafe {
+                let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+                libc::mmap(page.as_ptr().cast(), page_bytes(), protection, flags, fd, 0)
+            };
+            if mapped == libc::MAP_FAILED {
+                return Err(fail("mmap of a doorbell's page"));
+            }
+        }
+        Ok(doorbell)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -56,12 +99,13 @@ impl Doorbell {
     }
 
     fn semaphore(&self) -> NonNull<libc::sem_t> {
-        self.region.address(0, SEMAPHORE_BYTES, align_of::<libc::sem_t>()).cast()
+        // SAFETY: inside the two pages, with the rest of the semaphore behind it; aligned to eight bytes.
+        unsafe { self.pages.add(page_bytes() - COUNT_BYTES) }.cast()
     }
 
     /// Wakes one sleeper, now or when it next sleeps. Never blocks.
     pub(crate) fn post(&self) {
-        // SAFETY: a mapped semaphore. With a scribbled value the worst outcome is an error (overflow), which
+        // SAFETY: a mapped semaphore. With a scribbled count the worst outcome is an error (overflow), which
         // is ignored: whoever sleeps does so in slices.
         unsafe { libc::sem_post(self.semaphore().as_ptr()) };
     }
@@ -79,6 +123,31 @@ impl Doorbell {
         // SAFETY: a mapped semaphore.
         unsafe { libc::sem_trywait(self.semaphore().as_ptr()) == 0 }
     }
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        // SAFETY: the two pages are ours, and nothing borrows from them beyond `self`.
+        unsafe { libc::munmap(self.pages.as_ptr().cast(), 2 * page_bytes()) };
+    }
+}
+
+/// The page that all doorbells of this process have behind their counts: what `sem_init` writes there.
+fn own_part() -> Result<BorrowedFd<'static>, RegionError> {
+    static PAGE: OnceLock<Region> = OnceLock::new();
+    if PAGE.get().is_none() {
+        let mut words = [0_u64; SEMAPHORE_BYTES / 8];
+        // SAFETY: private memory of a semaphore's size and alignment.
+        let failed = unsafe { libc::sem_init(words.as_mut_ptr().cast(), 1, 0) };
+        assert_eq!(failed, 0, "a process-shared semaphore can be initialised");
+        assert_eq!(words[0], 0, "a semaphore begins with its count");
+        let page = Region::create("shmrpc-doorbell-own", page_bytes())?;
+        for (number, word) in words[1..].iter().enumerate() {
+            page.word64(number * 8).store(*word, Ordering::Relaxed);
+        }
+        let _another_thread_was_faster = PAGE.set(page);
+    }
+    Ok(PAGE.get().expect("it has just been set").fd())
 }
 
 fn monotonic_after(time: Duration) -> libc::timespec {
@@ -122,6 +191,24 @@ mod tests {
         assert!(ours.wait(Duration::from_secs(30)));
         peer.join().unwrap();
         assert!(!ours.try_wait());
+    }
+
+    /// All that a peer can write are the count and bytes that mean nothing.
+    #[test]
+    fn a_scribbled_doorbell_posts_and_wakes_on() {
+        let ours = Doorbell::create().unwrap();
+        let theirs = Doorbell::attach(ours.fd().try_clone_to_owned().unwrap()).unwrap();
+        for word in [u64::MAX, 0x7fff_ffff, 1 << 63, 0xffff_ffff_0000_0000, 5, 0] {
+            for at in (0..page_bytes()).step_by(8) {
+                ours.region.word64(at).store(word, Ordering::Relaxed);
+            }
+            theirs.post();
+            ours.post();
+            let _woken = (ours.try_wait(), ours.wait(Duration::from_millis(1)));
+        }
+        while ours.try_wait() {}
+        theirs.post();
+        assert!(ours.wait(Duration::from_secs(30)));
     }
 
     #[test]

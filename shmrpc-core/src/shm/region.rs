@@ -155,11 +155,6 @@ impl Region {
         // SAFETY: the bytes up to the new length have just been written.
         unsafe { into.set_len(into.len() + len) };
     }
-
-    /// The address of a word, for the semaphore functions of the C library.
-    pub(super) fn address(&self, offset: usize, len: usize, align: usize) -> NonNull<u8> {
-        self.at(offset, len, align)
-    }
 }
 
 impl Drop for Region {

@@ -6,6 +6,8 @@
 
 pub(crate) mod client;
 mod directory;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hub;
 mod link;
 mod message;

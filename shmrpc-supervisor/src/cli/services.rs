@@ -112,10 +112,10 @@ fn rows(workers: &[Arc<WorkerView>]) -> Vec<ServiceRow> {
         });
         row.pids.push(worker.pid());
         for counters in worker.counters() {
-            row.calls += counters.calls;
-            row.errors += counters.errors;
-            row.bytes_in += counters.bytes_in;
-            row.bytes_out += counters.bytes_out;
+            row.calls = row.calls.saturating_add(counters.calls);
+            row.errors = row.errors.saturating_add(counters.errors);
+            row.bytes_in = row.bytes_in.saturating_add(counters.bytes_in);
+            row.bytes_out = row.bytes_out.saturating_add(counters.bytes_out);
         }
     }
     let mut rows: Vec<ServiceRow> = rows.into_values().collect();

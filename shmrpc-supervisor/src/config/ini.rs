@@ -53,6 +53,10 @@ pub(super) fn parse(bytes: &[u8], faults: &mut Diagnostics) -> Document {
             continue;
         };
         let text = text.trim();
+        if text.contains(is_invisible) {
+            faults.push(Diagnostic::new(number, "has a control character"));
+            continue;
+        }
         if text.is_empty() || text.starts_with(['#', ';']) {
             continue;
         }
@@ -74,6 +78,11 @@ pub(super) fn parse(bytes: &[u8], faults: &mut Diagnostics) -> Document {
         document.sections.push(current);
     }
     document
+}
+
+/// Names are shown in messages, in logs and on terminals.
+fn is_invisible(c: char) -> bool {
+    c.is_control() && c != '\t'
 }
 
 fn header<'a>(text: &'a str, line: usize, faults: &mut Diagnostics) -> Option<&'a str> {
@@ -164,8 +173,10 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_a_fault_of_their_line() {
-        let mut faults = Diagnostics::new("t.ini");
-        parse(b"[a]\nk=\xff\n", &mut faults);
-        assert_eq!(faults.sorted()[0].line, 2);
+        for line in [&b"k=\xff"[..], b"k=\x1b[31m", b"[a\0]", b"a\rb=1"] {
+            let mut faults = Diagnostics::new("t.ini");
+            parse(&[b"[a]\n", line, b"\n"].concat(), &mut faults);
+            assert_eq!(faults.sorted()[0].line, 2);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -250,8 +251,10 @@ fn time(reader: &mut Reader<'_>, key: &str, standard: Duration) -> Duration {
     reader.read(key, value::ACCEPTED_DURATION, value::duration).unwrap_or(standard)
 }
 
+/// Asked once: the answer is read out of several files.
 fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Reads a service's section; `None` when it does not say what to run.

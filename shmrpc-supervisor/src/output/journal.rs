@@ -44,11 +44,9 @@ impl Journal {
     pub fn look(&mut self, tail: &LogTail) {
         let Ok(bytes) = self.read() else { return };
         let service = &self.service;
-        let _whole = self.lines.push(&bytes, |line| match serde_json::from_str::<Entry>(&line) {
-            Ok(Entry { level, msg, pid }) => {
-                tail.push(service, pid, LogStream::Log, format!("{level}: {msg}"));
-            }
-            Err(_) => tail.push(service, None, LogStream::Log, line),
+        let _whole = self.lines.push(&bytes, |line| {
+            let (pid, text) = shown(line);
+            tail.push(service, pid, LogStream::Log, text);
         });
     }
 
@@ -68,6 +66,14 @@ impl Journal {
         }
         self.offset = Some(offset + bytes.len() as u64);
         Ok(bytes)
+    }
+}
+
+/// What the page gets of a line: its level and message, if it is one of ours, with the process.
+pub(crate) fn shown(line: String) -> (Option<u32>, String) {
+    match serde_json::from_str::<Entry>(&line) {
+        Ok(Entry { level, msg, pid }) => (pid, format!("{level}: {msg}")),
+        Err(_) => (None, line),
     }
 }
 

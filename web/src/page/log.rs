@@ -100,6 +100,21 @@ fn rendered(line: &ShownLine) -> Markup {
     }
 }
 
+/// The lines alone, as they stand in the page.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn rendered_lines(page: &LogPage) -> String {
+    let shown = shown_log(&Snapshot::default(), page);
+    shown.lines.iter().map(|line| rendered(line).into_string()).collect()
+}
+
+#[cfg(feature = "fuzzing")]
+impl ShownLog {
+    /// All texts that came from a worker.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().flat_map(|line| [line.service.as_str(), line.text.as_str()])
+    }
+}
+
 /// The text without anything that could act on whoever shows it.
 fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(MAX_CHARS * 4));

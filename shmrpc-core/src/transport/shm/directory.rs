@@ -24,7 +24,7 @@ use crate::{
 };
 
 const LINK: &str = "directory";
-const ENTRY_BYTES: usize = 512;
+pub(super) const ENTRY_BYTES: usize = 512;
 const FIRST_ENTRIES: usize = 64;
 const MAX_BYTES: u64 = 64 << 20;
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -246,7 +246,7 @@ fn write_slot(file: &File, slot: usize, entry: Option<&Entry>) -> io::Result<()>
     file.write_all_at(&bytes, (slot * ENTRY_BYTES) as u64)
 }
 
-fn encode(entry: &Entry) -> io::Result<[u8; ENTRY_BYTES]> {
+pub(super) fn encode(entry: &Entry) -> io::Result<[u8; ENTRY_BYTES]> {
     let text = serde_json::to_vec(entry)?;
     if text.len() > ENTRY_BYTES - 12 {
         return Err(io::Error::other("directory entry of more than 500 bytes"));
@@ -259,7 +259,7 @@ fn encode(entry: &Entry) -> io::Result<[u8; ENTRY_BYTES]> {
 }
 
 /// An entry, unless the slot is free or was torn by the death of its writer.
-fn decode(slot: &[u8]) -> Option<Entry> {
+pub(super) fn decode(slot: &[u8]) -> Option<Entry> {
     let len = u32::from_le_bytes(slot[..4].try_into().ok()?) as usize;
     let text = slot.get(12..12 + len).filter(|text| !text.is_empty())?;
     let sum = u64::from_le_bytes(slot[4..12].try_into().ok()?);

@@ -203,7 +203,7 @@ impl Link {
                     let fds = std::mem::take(&mut receiver.fds);
                     if packet[0] & FRAME != 0 {
                         arrived(Arrival::Frame(bytes));
-                    } else if let Ok(message) = serde_json::from_slice(&bytes) {
+                    } else if let Ok(message) = Message::from_bytes(&bytes) {
                         arrived(Arrival::Message(message, fds));
                     } else {
                         return self.fail();

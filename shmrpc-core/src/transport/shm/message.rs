@@ -3,10 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{method::ServiceDescription, process::ProcessStamp};
+use crate::{
+    codec::{CodecError, Decode, Json},
+    method::ServiceDescription,
+    process::ProcessStamp,
+};
 
 /// Layout version of everything in shared memory and of these messages; both sides must agree.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// Why somebody dials a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,13 @@ pub(crate) enum Message {
     Output,
     /// From a worker: it finishes what it has and goes. The client's answer: it has begun its last stream there.
     Goodbye,
+}
+
+impl Message {
+    /// Reads a peer's message, within the limits that hold for arguments.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        Json::decode(bytes)
+    }
 }
 
 /// A worker introduces itself.

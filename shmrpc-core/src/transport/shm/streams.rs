@@ -64,7 +64,7 @@ pub(super) fn on_frame(link: &Link, session: &Session, bytes: Vec<u8>) -> Option
     }
 }
 
-fn parse(bytes: Vec<u8>) -> Result<Frame, String> {
+pub(super) fn parse(bytes: Vec<u8>) -> Result<Frame, String> {
     let bytes = Bytes::from(bytes);
     let head = bytes.get(..HEADER_BYTES).and_then(|head| head.try_into().ok()).ok_or("a frame too short")?;
     let header = Header::decode(head).map_err(|e| e.to_string())?;
