@@ -83,6 +83,29 @@ fn two_workers_start_serve_and_stop() {
     assert!(machine.is_empty() && machine.is_settled() && machine.deadline().is_none());
 }
 
+/// The row of the fault matrix: from 100 ms to 30 s, each delay twice the one before.
+#[test]
+fn crash_loop() {
+    let start = Instant::now();
+    let policy = Policy { start_limit: 1000, ..Policy::default() };
+    let mut machine = Machine::new(Rules { policy, is_program: false }, 1, 0);
+    let mut now = start;
+    let mut delays = Vec::new();
+    let mut actions = machine.handle(Event::Start, now);
+    for _ in 0..12 {
+        let [Action::Spawn(worker)] = actions[..] else { panic!("{actions:?}") };
+        now += Duration::from_millis(10);
+        let [Action::Report(Report::Died(_, _, delay))] = machine.handle(exited(worker.0, 1), now)[..] else {
+            panic!("it was not replaced")
+        };
+        assert!(machine.handle(Event::Tick, now + delay - Duration::from_millis(1)).is_empty());
+        delays.push(u64::try_from(delay.as_millis()).unwrap());
+        now += delay;
+        actions = machine.handle(Event::Tick, now);
+    }
+    assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000]);
+}
+
 #[test]
 fn deaths_in_a_row_double_the_delay_until_it_gives_up() {
     let gave_up = Action::Report(Report::GaveUp(w(5), Exit::Code(1), 5));

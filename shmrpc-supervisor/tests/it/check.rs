@@ -8,8 +8,9 @@ cat <<'END'
 END
 "#;
 
+/// A row of the fault matrix: everything at once, and nothing is started.
 #[test]
-fn a_hostile_ini_gives_all_its_faults_at_once_and_starts_nothing() {
+fn ini_typo_unknown_key_bad_value() {
     let scene = Scene::new(
         "[web monitor]\nport=0\n\
          [defaults]\nmax_proc_nun=3\n\

@@ -1,13 +1,13 @@
 //! Starting, dying, restarting, giving up and stopping.
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use crate::scene::{Scene, eventually, lives, texts};
+use crate::scene::{Scene, eventually, lives};
 
 const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\n";
 
@@ -63,25 +63,6 @@ fn a_killed_worker_is_replaced() {
 }
 
 #[test]
-fn a_crash_loop_backs_off_and_ends_fatal_until_somebody_asks() {
-    let scene = Scene::new(&format!(
-        "{WEB}restart_delay=10ms\nstart_limit=4\n[crash]\nprogram=/bin/sh -c 'echo x >> starts; exit 3'\n\
-         [steady]\nprogram=/bin/sleep 1000\n"
-    ));
-    let mut daemon = scene.start(&[]);
-    let crash = daemon.status("crash", "fatal");
-    assert_eq!(scene.read("starts").lines().count(), 4);
-    for delay in ["10ms", "20ms", "40ms"] {
-        daemon.logs(&format!("exited with code 3; next start in {delay}"));
-    }
-    daemon.logs("exited with code 3; given up after 4 failures");
-    assert!(crash["status_detail"].as_str().unwrap().starts_with("a worker exited with code 3; given up"));
-    daemon.status("steady", "running");
-    assert!(daemon.ready().contains("1 of 2 services run"));
-    daemon.stop();
-}
-
-#[test]
 fn a_program_that_is_not_a_program_any_more_fails_like_a_crash() {
     let scene = Scene::new(&format!("{WEB}restart_delay=10ms\nstart_limit=2\n[gone]\nprogram=./gone\n"));
     // It has the execute permission, and an interpreter that does not exist.
@@ -131,52 +112,10 @@ fn a_second_interrupt_kills() {
 }
 
 #[test]
-fn descendants_that_leave_the_group_go_with_their_worker() {
-    let scene = Scene::new(&format!(
-        "{WEB}[forks]\nprogram=/bin/sh -c 'setsid sleep 1000 & sleep 0.1; pgrep -P $$ sleep > away; exec sleep 1000'\n"
-    ));
-    scene.write("away", "");
-    let mut daemon = scene.start(&[]);
-    daemon.ready();
-    let pid = daemon.pids("forks")[0];
-    let away: u32 = eventually("the descendant's pid", || scene.read("away").lines().next()?.parse().ok());
-    assert!(lives(away));
-    end(pid, Signal::SIGKILL);
-    eventually("the descendant's end", || (!lives(away)).then_some(()));
-    daemon.stop();
-}
-
-#[test]
 fn a_subset_of_the_services_can_be_named() {
     let scene = Scene::new(&format!("{WEB}[a]\nprogram=/bin/sleep 1000\n[b]\nprogram=/bin/sleep 1000\n"));
     let mut daemon = scene.start(&["b"]);
     assert!(daemon.ready().contains("1 of 1 services run"));
     assert!(daemon.service("a").is_none() && daemon.service("b").is_some());
-    daemon.stop();
-}
-
-#[test]
-fn a_taken_port_is_named_and_nothing_is_started() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let scene = Scene::new(&format!("[web monitor]\nport={port}\n[a]\nprogram=/bin/sh -c 'touch started'\n"));
-    let output = scene.run(&[], &[]);
-    let (_, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    let expected =
-        format!("port {port} on 127.0.0.1 for the dashboard is taken by pid {}", std::process::id());
-    assert!(stderr.contains(&expected), "{stderr}");
-    assert!(!scene.path().join("started").exists());
-}
-
-#[test]
-fn a_second_daemon_on_the_same_folder_is_refused() {
-    let scene = Scene::new(&format!("{WEB}[a]\nprogram=/bin/sleep 1000\n"));
-    let mut daemon = scene.start(&[]);
-    daemon.ready();
-    let output = scene.run(&[], &[]);
-    let (_, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&format!("another shmrpc-service (pid {}) runs on", daemon.pid())), "{stderr}");
     daemon.stop();
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod command_line;
+mod daemon_faults;
 mod faults;
 mod lifecycle;
 mod output;

@@ -1,15 +1,6 @@
 //! A real worker (`examples/probe.rs`) under the real daemon.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    sync::{
-        Once,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-};
+use std::{fs, path::PathBuf, process::Command, sync::Once, thread};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -156,40 +147,6 @@ fn a_stop_waits_for_the_calls_that_are_under_way() {
     assert!(!lives(pid));
     drop(connection);
     nothing_left(&scene);
-}
-
-#[test]
-fn a_restart_under_load_fails_no_call() {
-    let scene = scene("min_proc_num=2\nmax_proc_num=2\n");
-    let mut daemon = scene.start(&[]);
-    daemon.ready();
-    let old = daemon.pids("probe");
-    let (connection, done) = (connect(&scene), AtomicBool::new(false));
-    thread::scope(|scope| {
-        let callers: Vec<_> = (0..4)
-            .map(|n| {
-                let (connection, done) = (&connection, &done);
-                scope.spawn(move || {
-                    let mut count = 0_u64;
-                    while !done.load(Ordering::Relaxed) {
-                        assert_eq!(call(connection, "add", &json!([n, 1])).unwrap(), n + 1);
-                        count += 1;
-                    }
-                    count
-                })
-            })
-            .collect();
-        daemon.request("POST", "/api/v1/services/probe/restart");
-        eventually("two new workers", || {
-            let pids = daemon.pids("probe");
-            (pids.len() == 2 && pids.iter().all(|pid| !old.contains(pid))).then_some(())
-        });
-        done.store(true, Ordering::Relaxed);
-        for caller in callers {
-            assert!(caller.join().unwrap() > 0);
-        }
-    });
-    daemon.stop();
 }
 
 #[test]

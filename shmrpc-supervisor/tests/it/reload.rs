@@ -38,20 +38,6 @@ fn a_reload_does_only_what_the_difference_asks() {
 }
 
 #[test]
-fn a_faulty_file_changes_nothing_and_is_told() {
-    let scene = Scene::new(&format!("{WEB}[same]\nprogram=/bin/sleep 1000\n"));
-    let mut daemon = scene.start(&[]);
-    daemon.ready();
-    let pids = daemon.pids("same");
-    scene.write("service.ini", &format!("{WEB}[same]\nprogramme=/bin/sleep 1000\n"));
-    daemon.signal(Signal::SIGHUP);
-    daemon.logs("the old configuration stays");
-    daemon.logs("service.ini:6: [same] programme: unknown key; did you mean program?");
-    assert_eq!(daemon.pids("same"), pids);
-    daemon.stop();
-}
-
-#[test]
 fn a_change_that_is_taken_back_in_time_leaves_the_old_configuration() {
     // It takes a while to stop, so that the second reload meets a service on its way.
     let program =

@@ -80,9 +80,23 @@ impl Scene {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Runs the daemon to its end.
+    /// Runs the daemon to its end, which must come.
     pub(crate) fn run(&self, before: &[&str], after: &[&str]) -> Output {
-        self.command(before, after).output().unwrap()
+        let (stdout, stderr) = (self.path().join("run.out"), self.path().join("run.err"));
+        let mut command = self.command(before, after);
+        command.stdout(fs::File::create(&stdout).unwrap()).stderr(fs::File::create(&stderr).unwrap());
+        let mut daemon = Daemon { scene: self, child: command.spawn().unwrap(), ended: None };
+        let status = daemon.wait();
+        Output { status, stdout: fs::read(stdout).unwrap(), stderr: fs::read(stderr).unwrap() }
+    }
+
+    /// Whether a process runs that was started by a daemon of this scene.
+    pub(crate) fn anything_runs(&self) -> bool {
+        let mark = format!("SHMRPC_DIR={}", self.path().join("run").display());
+        fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|word| word == mark.as_bytes())
+        })
     }
 }
 
