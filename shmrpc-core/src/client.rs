@@ -123,7 +123,26 @@ impl Connection {
         door: Door,
         payload: &[u8],
     ) -> Result<Reply, RpcError> {
-        self.begin(method, door, payload)?.wait()
+        let mut body = Vec::new();
+        let status = self.call_into_blocking(method, door, payload, &mut body)?;
+        Ok(Reply { status, body })
+    }
+
+    /// As [`Self::call_bytes_blocking`], with the reply appended to a buffer of the caller's: with one that has
+    /// room enough, a call through shared memory allocates nothing. Says whether it is a reply
+    /// ([`Status::Ok`]) or a typed error of the service ([`Status::ServiceError`]).
+    ///
+    /// # Errors
+    /// See [`RpcError`]; what the buffer holds then is of no account.
+    pub fn call_into_blocking(
+        &self,
+        method: Target<'_>,
+        door: Door,
+        payload: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<Status, RpcError> {
+        let deadline = self.deadline.or(method.deadline).unwrap_or(DEFAULT_DEADLINE).min(NO_DEADLINE);
+        self.transport.call(Outbound { method, door, payload, deadline }, reply)
     }
 
     /// Calls with encoded arguments and waits for the encoded reply.

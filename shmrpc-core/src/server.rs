@@ -14,8 +14,8 @@ mod worker;
 use std::sync::Arc;
 
 pub use self::call::{CallContext, IncomingCall, Responder};
-pub(crate) use self::call::{Cancellation, ReplySink, contained};
-pub(crate) use self::in_place::Lent;
+pub(crate) use self::call::{Cancellation, Near, NearSink, ReplySink, contained};
+pub(crate) use self::in_place::{Lent, Room};
 pub(crate) use self::runtime::runtime;
 pub use self::{
     config::WorkerConfig,

@@ -13,6 +13,7 @@ pub(crate) mod counters;
 pub(crate) mod doorbell;
 pub(crate) mod lock;
 pub(crate) mod region;
+pub(crate) mod ticks;
 
 use std::os::fd::{FromRawFd, OwnedFd};
 

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     client::{ConnectOptions, Door, Pending, Target},
     endpoint::Endpoint,
-    error::{ConnectError, RpcError},
+    error::{ConnectError, RpcError, Status},
     method::{ServiceDescription, ServiceInfo},
     stream::ClientStream,
 };
@@ -31,6 +31,17 @@ pub(crate) trait Transport: Send + Sync {
     fn service(&self) -> Arc<ServiceDescription>;
     /// Hands a call over. May block while there is no room, never beyond the deadline.
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError>;
+    /// Calls and waits, blocking the thread; the reply is appended to `body`. What is left in `body` with an error
+    /// is of no account.
+    fn call(&self, call: Outbound<'_>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+        let reply = self.begin(call)?.wait()?;
+        if body.is_empty() {
+            *body = reply.body;
+        } else {
+            body.extend_from_slice(&reply.body);
+        }
+        Ok(reply.status)
+    }
     /// Hands over a call whose method streams items; as [`Self::begin`] otherwise.
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError>;
     /// Whether a stream begun now would first wait for a connection: async callers let a thread do that.

@@ -11,12 +11,27 @@ use std::{
 };
 
 use super::Reply;
-use crate::error::RpcError;
+use crate::{error::RpcError, transport::shm::client::ShmCall};
 
 /// A call under way. Dropping it cancels the call: the server is told, a late answer is discarded.
 #[must_use = "a dropped call is cancelled"]
 pub struct Pending {
-    inner: Box<dyn PendingCall>,
+    inner: Inner,
+}
+
+/// Calls through shared memory are kept in place: an allocation would cost a good part of a call.
+enum Inner {
+    Shm(ShmCall),
+    Boxed(Box<dyn PendingCall>),
+}
+
+impl Inner {
+    fn get(&mut self) -> &mut dyn PendingCall {
+        match self {
+            Self::Shm(call) => call,
+            Self::Boxed(call) => &mut **call,
+        }
+    }
 }
 
 /// What a transport does for a call under way. Dropping it cancels.
@@ -29,7 +44,11 @@ pub(crate) trait PendingCall: Send {
 
 impl Pending {
     pub(crate) fn new(inner: impl PendingCall + 'static) -> Self {
-        Self { inner: Box::new(inner) }
+        Self { inner: Inner::Boxed(Box::new(inner)) }
+    }
+
+    pub(crate) fn shm(call: ShmCall) -> Self {
+        Self { inner: Inner::Shm(call) }
     }
 
     /// Blocks the thread until the answer is there.
@@ -37,7 +56,7 @@ impl Pending {
     /// # Errors
     /// See [`RpcError`].
     pub fn wait(mut self) -> Result<Reply, RpcError> {
-        self.inner.wait()
+        self.inner.get().wait()
     }
 }
 
@@ -45,7 +64,7 @@ impl Future for Pending {
     type Output = Result<Reply, RpcError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.poll(cx)
+        self.inner.get().poll(cx)
     }
 }
 

@@ -12,13 +12,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use super::{
     Service,
-    in_place::{Argument, Lent, LoanError},
+    in_place::{Argument, Lent, Room},
     runtime,
 };
 use crate::{client::Door, error::Status, stream::ServerStream};
@@ -90,28 +90,38 @@ impl CallContext {
 pub struct IncomingCall<'a> {
     args: Args<'a>,
     door: Door,
-    context: CallContext,
-    responder: Responder,
+    context: Context<'a>,
+    responder: Responder<'a>,
     stream: Option<ServerStream>,
 }
 
+/// A call's context, or who makes it if it is asked for.
+enum Context<'a> {
+    Made(CallContext),
+    Near(&'a dyn Near),
+}
+
 impl<'a> IncomingCall<'a> {
-    pub(crate) fn new(args: Cow<'a, [u8]>, door: Door, context: CallContext, responder: Responder) -> Self {
+    pub(crate) fn new(
+        args: Cow<'a, [u8]>,
+        door: Door,
+        context: CallContext,
+        responder: Responder<'a>,
+    ) -> Self {
         let args = Args { copy: OnceCell::from(args), lent: None };
-        Self { args, door, context, responder, stream: None }
+        Self { args, door, context: Context::Made(context), responder, stream: None }
     }
 
     /// A call whose argument is copied, into `buffer`, when it is first asked for; or never, if the
     /// method works in place.
-    pub(crate) fn lent(
-        lent: &'a dyn Lent,
+    pub(crate) fn near(
+        near: &'a dyn Near,
         buffer: &'a mut Vec<u8>,
         door: Door,
-        context: CallContext,
-        responder: Responder,
+        responder: Responder<'a>,
     ) -> Self {
-        let args = Args { copy: OnceCell::new(), lent: Some((lent, Cell::new(Some(buffer)))) };
-        Self { args, door, context, responder, stream: None }
+        let args = Args { copy: OnceCell::new(), lent: Some((near, Cell::new(Some(buffer)))) };
+        Self { args, door, context: Context::Near(near), responder, stream: None }
     }
 
     /// The same call with its streams.
@@ -140,32 +150,41 @@ impl<'a> IncomingCall<'a> {
 
     /// Call id and deadline.
     #[must_use]
-    pub fn context(&self) -> &CallContext {
-        &self.context
+    pub fn context(&self) -> CallContext {
+        match &self.context {
+            Context::Made(context) => context.clone(),
+            Context::Near(near) => near.context(),
+        }
     }
 
     /// Splits the call: the arguments, and the obligation to answer.
     #[must_use]
-    pub fn into_parts(self) -> (Cow<'a, [u8]>, CallContext, Responder) {
+    pub fn into_parts(self) -> (Cow<'a, [u8]>, Responder<'a>) {
         self.args.copy();
         let args = self.args.copy.into_inner().unwrap_or_default();
-        (args, self.context, self.responder)
+        (args, self.responder)
     }
 
     /// Splits the call without copying its argument.
-    pub(super) fn into_argument(self) -> (Argument<'a>, Responder) {
+    pub(super) fn into_argument(self) -> (Argument<'a>, Responder<'a>) {
         let argument = match (self.args.copy.into_inner(), self.args.lent) {
-            (None, Some((lent, _))) => Argument::Lent(lent),
+            (None, Some((near, _))) => Argument::Lent(near),
             (copy, _) => Argument::Copied(copy.unwrap_or_default()),
         };
         (argument, self.responder)
     }
 }
 
+/// What a transport has at hand of a call while it is dispatched.
+pub(crate) trait Near: Lent {
+    /// Made only for handlers that ask.
+    fn context(&self) -> CallContext;
+}
+
 /// A call's argument: a private copy, or memory of the caller's and a buffer for the copy.
 struct Args<'a> {
     copy: OnceCell<Cow<'a, [u8]>>,
-    lent: Option<(&'a dyn Lent, CopyInto<'a>)>,
+    lent: Option<(&'a dyn Near, CopyInto<'a>)>,
 }
 
 /// The buffer for a copy, taken when it is made.
@@ -174,73 +193,77 @@ type CopyInto<'a> = Cell<Option<&'a mut Vec<u8>>>;
 impl Args<'_> {
     fn copy(&self) -> &[u8] {
         self.copy.get_or_init(|| {
-            let Some((lent, buffer)) = &self.lent else { return Cow::default() };
+            let Some((near, buffer)) = &self.lent else { return Cow::default() };
             let Some(buffer) = buffer.take() else { return Cow::default() };
             buffer.clear();
-            lent.copy_out(0, lent.len_bytes(), buffer);
+            near.copy_out(0, near.len_bytes(), buffer);
             Cow::Borrowed(buffer)
         })
     }
 }
 
-/// Where an answer goes. One implementation a transport.
+/// Where an answer goes. One implementation a transport. Answered at most once.
 pub(crate) trait ReplySink: Send {
-    fn send(self: Box<Self>, status: Status, body: &[u8]);
+    fn send(&mut self, status: Status, body: &[u8]);
 
-    /// Finds room for a reply of so many bytes where the caller will read it. `None`: this transport has
-    /// none to lend, or so few bytes are better sent.
-    fn make_room(&mut self, _len_bytes: usize) -> Option<Result<(), LoanError>> {
+    /// Where the caller will read the reply, if this transport has such a place to lend.
+    fn room(&mut self) -> Option<&mut dyn Room> {
         None
     }
 
-    /// Writes into the room.
-    fn write_room(&mut self, _offset: usize, _bytes: &[u8]) {}
+    /// Answers with the beginning of what was lent.
+    fn send_room(&mut self, _len_bytes: usize) {}
+}
 
-    /// Appends a copy of the room's beginning, and gives the room back.
-    fn read_room(&mut self, _len_bytes: usize, _into: &mut Vec<u8>) {}
-
-    /// Answers with the room's beginning.
-    fn send_room(self: Box<Self>, _len_bytes: usize) {}
+/// A sink that the transport keeps for itself while the call is dispatched.
+pub(crate) trait NearSink: ReplySink {
+    /// The same obligation for whoever answers later.
+    fn detach(&mut self) -> Box<dyn ReplySink>;
 }
 
 /// The obligation to answer one call. Dropped without an answer, it answers [`Status::Internal`], or
 /// [`Status::Panicked`] while the thread unwinds.
-pub struct Responder {
-    sink: Option<Box<dyn ReplySink>>,
+pub struct Responder<'a> {
+    sink: Option<Sink<'a>>,
 }
 
-impl Responder {
+enum Sink<'a> {
+    Owned(Box<dyn ReplySink>),
+    Near(&'a mut dyn NearSink),
+}
+
+impl Sink<'_> {
+    fn get(&mut self) -> &mut dyn ReplySink {
+        match self {
+            Self::Owned(sink) => &mut **sink,
+            Self::Near(sink) => *sink,
+        }
+    }
+}
+
+impl<'a> Responder<'a> {
     pub(crate) fn new(sink: impl ReplySink + 'static) -> Self {
-        Self { sink: Some(Box::new(sink)) }
+        Self { sink: Some(Sink::Owned(Box::new(sink))) }
+    }
+
+    pub(crate) fn near(sink: &'a mut dyn NearSink) -> Self {
+        Self { sink: Some(Sink::Near(sink)) }
     }
 
     /// Answers. Blocks only while the transport has no room for the reply.
     pub fn send(mut self, status: Status, body: &[u8]) {
-        if let Some(sink) = self.sink.take() {
-            sink.send(status, body);
+        if let Some(mut sink) = self.sink.take() {
+            sink.get().send(status, body);
         }
     }
 
-    /// See [`ReplySink::make_room`]; without a sink there is no room.
-    pub(super) fn make_room(&mut self, len_bytes: usize) -> Option<Result<(), LoanError>> {
-        self.sink.as_mut().and_then(|sink| sink.make_room(len_bytes))
-    }
-
-    pub(super) fn write_room(&mut self, offset: usize, bytes: &[u8]) {
-        if let Some(sink) = &mut self.sink {
-            sink.write_room(offset, bytes);
-        }
-    }
-
-    pub(super) fn read_room(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
-        if let Some(sink) = &mut self.sink {
-            sink.read_room(len_bytes, into);
-        }
+    pub(super) fn room(&mut self) -> Option<&mut dyn Room> {
+        self.sink.as_mut().and_then(|sink| sink.get().room())
     }
 
     pub(super) fn send_room(mut self, len_bytes: usize) {
-        if let Some(sink) = self.sink.take() {
-            sink.send_room(len_bytes);
+        if let Some(mut sink) = self.sink.take() {
+            sink.get().send_room(len_bytes);
         }
     }
 
@@ -254,26 +277,37 @@ impl Responder {
         self.send(status, text.as_bytes());
     }
 
+    /// The same obligation, for an answer that may come after the dispatch is over.
+    #[must_use]
+    pub fn detach(mut self) -> Responder<'static> {
+        let sink = self.sink.take().map(|sink| match sink {
+            Sink::Owned(sink) => Sink::Owned(sink),
+            Sink::Near(sink) => Sink::Owned(sink.detach()),
+        });
+        Responder { sink }
+    }
+
     /// Runs an async handler on the runtime; a panic in it is answered.
     pub(crate) fn spawn(self, handler: impl Future<Output = (Status, Vec<u8>)> + Send + 'static) {
+        let responder = self.detach();
         runtime().spawn(async move {
             match CatchPanic(Box::pin(handler)).await {
-                Ok((status, body)) => self.send(status, &body),
-                Err(panic) => self.fail(Status::Panicked, panic_text(&*panic)),
+                Ok((status, body)) => responder.send(status, &body),
+                Err(panic) => responder.fail(Status::Panicked, panic_text(&*panic)),
             }
         });
     }
 }
 
-impl Drop for Responder {
+impl Drop for Responder<'_> {
     fn drop(&mut self) {
-        if let Some(sink) = self.sink.take() {
+        if let Some(mut sink) = self.sink.take() {
             let (status, text) = if std::thread::panicking() {
                 (Status::Panicked, "the handler panicked")
             } else {
                 (Status::Internal, "the handler dropped the call without an answer")
             };
-            sink.send(status, text.as_bytes());
+            sink.get().send(status, text.as_bytes());
         }
     }
 }
@@ -300,7 +334,7 @@ struct CatchPanic<F>(Pin<Box<F>>);
 impl<F: Future> Future for CatchPanic<F> {
     type Output = Result<F::Output, Box<dyn Any + Send>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),

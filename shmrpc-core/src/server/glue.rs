@@ -15,7 +15,7 @@ pub use self::streams::{raw_stream, raw_stream_async, stream, stream_async};
 use super::{
     IncomingCall, Loan, ShmBytes,
     call::{Responder, panic_text},
-    in_place::Draft,
+    in_place::{Draft, Drafted},
 };
 use crate::{
     client::Door,
@@ -43,7 +43,7 @@ where
     C::Errors: Encode<E>,
 {
     let args = C::decode(call.args());
-    let (_, _, responder) = call.into_parts();
+    let (_, responder) = call.into_parts();
     match args {
         Ok(args) => answer::<C, R, E>(responder, || handler(args)),
         Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
@@ -71,7 +71,7 @@ where
     F: Future<Output = Result<R, E>> + Send + 'static,
 {
     let args = C::decode(call.args());
-    let (_, _, responder) = call.into_parts();
+    let (_, responder) = call.into_parts();
     match args {
         Ok(args) => {
             let running = handler(args);
@@ -90,7 +90,7 @@ where
     if call.door() == Door::Json {
         return refuse_json_door(call);
     }
-    let (args, _, responder) = call.into_parts();
+    let (args, responder) = call.into_parts();
     answer::<Raw, R, E>(responder, || handler(&args));
 }
 
@@ -103,7 +103,7 @@ where
     if call.door() == Door::Json {
         return refuse_json_door(call);
     }
-    let (args, _, responder) = call.into_parts();
+    let (args, responder) = call.into_parts();
     answer::<Raw, R, E>(responder, || handler(args.into_owned()));
 }
 
@@ -115,13 +115,14 @@ where
     if call.door() == Door::Json {
         return refuse_json_door(call);
     }
-    let (argument, responder) = call.into_argument();
-    let mut draft = Draft::new(responder);
+    let (argument, mut responder) = call.into_argument();
+    let mut draft = Draft::new(responder.room());
     let outcome = catch_unwind(AssertUnwindSafe(|| handler(argument.bytes(), Loan::new(&mut draft))));
-    match outcome {
-        Ok(Ok(())) => draft.send(),
-        Ok(Err(error)) => answer::<Raw, [u8; 0], E>(draft.discard(), || Err(error)),
-        Err(panic) => draft.discard().fail(Status::Panicked, panic_text(&*panic)),
+    match (outcome, draft.finish()) {
+        (Ok(Ok(())), Drafted::Room(len_bytes)) => responder.send_room(len_bytes),
+        (Ok(Ok(())), Drafted::Buffer(body)) => responder.send(Status::Ok, &body),
+        (Ok(Err(error)), _) => answer::<Raw, [u8; 0], E>(responder, || Err(error)),
+        (Err(panic), _) => responder.fail(Status::Panicked, panic_text(&*panic)),
     }
 }
 
@@ -137,7 +138,7 @@ pub fn no_bytes<E>(outcome: Result<(), E>) -> Result<[u8; 0], E> {
 /// the library.
 pub fn no_such_method(call: IncomingCall<'_>, info: &ServiceInfo, method: usize) {
     let text = format!("{} has no method of index {method}", info.name);
-    call.into_parts().2.fail(Status::NoSuchMethod, &text);
+    call.into_parts().1.fail(Status::NoSuchMethod, &text);
 }
 
 /// Runs an `async fn` handler of a raw method, which owns its argument.
@@ -150,16 +151,16 @@ where
     if call.door() == Door::Json {
         return refuse_json_door(call);
     }
-    let (args, _, responder) = call.into_parts();
+    let (args, responder) = call.into_parts();
     let running = handler(args.into_owned());
     responder.spawn(async move { encoded::<Raw, R, E>(&running.await) });
 }
 
 fn refuse_json_door(call: IncomingCall<'_>) {
-    call.into_parts().2.fail(Status::BadArguments, "a raw method takes bytes, not JSON");
+    call.into_parts().1.fail(Status::BadArguments, "a raw method takes bytes, not JSON");
 }
 
-fn answer<C, R, E>(responder: Responder, handler: impl FnOnce() -> Result<R, E>)
+fn answer<C, R, E>(responder: Responder<'_>, handler: impl FnOnce() -> Result<R, E>)
 where
     C: Encode<R>,
     C::Errors: Encode<E>,

@@ -16,36 +16,52 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-pub(super) use self::loan::Draft;
+pub(crate) use self::loan::{Draft, Drafted};
 pub use self::loan::{Loan, LoanError, LoanSource};
+use super::call::Near;
+use crate::shm::region::Region;
 
-/// Bytes are moved from one shared place to another through a private buffer of this size, which stays in the
-/// processor's nearest cache.
-const STEP_BYTES: usize = 16 * 1024;
-
-/// Memory that the caller may write, and that is only ever copied out of.
+/// Memory that a peer may write, and that is only ever copied out of. Parts lie inside.
 pub(crate) trait Lent: Sync {
     fn len_bytes(&self) -> usize;
-    /// Appends a copy of a part, which lies inside.
+    /// Appends a copy of a part.
     fn copy_out(&self, offset: usize, len: usize, into: &mut Vec<u8>);
+    /// Copies a part.
+    fn copy_to(&self, offset: usize, into: &mut [u8]);
+    /// The region in which it lies, and where it begins there: a copy to another need not pass through
+    /// private memory.
+    fn region(&self) -> Option<(&Region, usize)>;
+}
+
+/// Memory that a peer will read, lent to be written: for a reply at the server, for arguments at a client.
+pub(crate) trait Room: Send {
+    /// Finds room for so many bytes, and says how many fit; what was lent before is given back.
+    fn make(&mut self, len_bytes: usize) -> Result<usize, LoanError>;
+    /// Writes into the room, inside of it.
+    fn write(&mut self, offset: usize, bytes: &[u8]);
+    /// Writes a copy of all that is lent there into the room, inside of it.
+    fn fill(&mut self, offset: usize, source: &dyn Lent);
+    /// Appends a copy of the room's beginning, and gives the room back.
+    fn read(&mut self, len_bytes: usize, into: &mut Vec<u8>);
 }
 
 /// A call's argument as its transport has it.
 pub(crate) enum Argument<'a> {
     Copied(Cow<'a, [u8]>),
-    Lent(&'a dyn Lent),
+    Lent(&'a dyn Near),
 }
 
 impl Argument<'_> {
     pub(super) fn bytes(&self) -> ShmBytes<'_> {
         match self {
-            Self::Copied(copy) => ShmBytes { source: Source::Copied(copy) },
-            Self::Lent(lent) => ShmBytes { source: Source::Lent(*lent) },
+            Self::Copied(copy) => ShmBytes::copied(copy),
+            Self::Lent(lent) => ShmBytes::lent(*lent),
         }
     }
 }
 
-/// The argument of a raw call, in place. The caller can still write it: what is read twice may differ.
+/// The argument of a raw call at the worker, or its reply at the client, in place. Who wrote it can write it
+/// still: what is read twice may differ.
 #[derive(Clone, Copy)]
 pub struct ShmBytes<'a> {
     source: Source<'a>,
@@ -57,7 +73,15 @@ enum Source<'a> {
     Lent(&'a dyn Lent),
 }
 
-impl ShmBytes<'_> {
+impl<'a> ShmBytes<'a> {
+    pub(crate) fn lent(lent: &'a dyn Lent) -> Self {
+        Self { source: Source::Lent(lent) }
+    }
+
+    pub(crate) fn copied(copy: &'a [u8]) -> Self {
+        Self { source: Source::Copied(copy) }
+    }
+
     /// Their number.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -84,13 +108,8 @@ impl ShmBytes<'_> {
         match self.source {
             Source::Copied(_) if count == 0 => {}
             Source::Copied(copy) => into[..count].copy_from_slice(&copy[offset..offset + count]),
-            Source::Lent(_) => {
-                let mut at = 0;
-                self.steps(offset, count, |part| {
-                    into[at..at + part.len()].copy_from_slice(part);
-                    at += part.len();
-                });
-            }
+            Source::Lent(_) if count == 0 => {}
+            Source::Lent(lent) => lent.copy_to(offset, &mut into[..count]),
         }
         count
     }
@@ -124,23 +143,6 @@ impl ShmBytes<'_> {
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         self.read(..)
-    }
-
-    /// Shows a part, which lies inside, bit by bit.
-    fn steps(&self, offset: usize, len: usize, mut show: impl FnMut(&[u8])) {
-        match self.source {
-            Source::Copied(copy) => show(&copy[offset..offset + len]),
-            Source::Lent(lent) => {
-                let mut step = Vec::with_capacity(len.min(STEP_BYTES));
-                let mut at = 0;
-                while at < len {
-                    step.clear();
-                    lent.copy_out(offset + at, (len - at).min(STEP_BYTES), &mut step);
-                    show(&step);
-                    at += step.len();
-                }
-            }
-        }
     }
 }
 

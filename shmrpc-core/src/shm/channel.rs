@@ -1,11 +1,13 @@
 //! One client's channel: a ring of calls that workers claim in order, and the slots in which call and
 //! reply lie. Made and owned by the client; every worker of the service maps it.
 //!
-//! The ring holds slot numbers, so a slow call keeps its slot and nothing else. Who wrote a word last is
-//! in the layout: client and workers each have their own 128-byte lines.
+//! The ring's entries hold slot numbers, so a slow call keeps its slot and nothing else. An entry lies in the
+//! first line of the slot of the same number, and a call goes there if that slot is free: who watches the
+//! ring then has the call's header, and 16 bytes of its arguments, with the line that told of it.
+//! Who wrote a line last is in the layout: client and workers each have their own.
 //!
-//! Claiming is one compare-and-swap on `head`, which names the claimer; the claim is then noted at the
-//! slot. A worker that finds somebody else's name in `head` notes that claim first, so `head` always names
+//! Claiming is one compare-and-swap on `head`, which names the claimer; the claim is then noted in a table of
+//! the workers', a word a slot. A worker that finds somebody else's name in `head` notes that claim first, so `head` always names
 //! the one claim that may not be noted yet, and a dead worker's claims can be found exactly.
 
 use std::{
@@ -36,34 +38,42 @@ impl Claimer {
     }
 }
 
-const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcC1");
+const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcC2");
 const GEOMETRY: usize = 8;
 const HEAD: usize = 128;
 const ATTENDED: usize = 256;
 const SLEEPING: usize = 384;
-const RING: usize = 512;
+const CLAIMS: usize = 512;
 
 /// Bytes of one slot: half for the call, half for the reply.
-pub(crate) const SLOT_BYTES: usize = 512;
-const REPLY: usize = 256;
-const CALL_INLINE: usize = 64;
-const REPLY_INLINE: usize = REPLY + 32;
+pub(crate) const SLOT_BYTES: usize = 1024;
+// Words of a slot. The first is the ring's entry of the same number, whatever call lies in the slot.
+const ENTRY: usize = 0;
+const METHOD: usize = 1;
+const DEADLINE: usize = 2;
+const PLACE: usize = 3;
+/// The door, and in the lowest bit whether the call has been given up.
+const FLAGS: usize = 4;
+const CALL_ID: usize = 5;
+/// Small arguments begin here; of what lies in an arena, this is the offset.
+const CALL_INLINE: usize = 6;
+const REPLY: usize = SLOT_BYTES / 8 / 2;
+const REPLY_PLACE: usize = REPLY + 1;
+/// As with the call.
+const REPLY_INLINE: usize = REPLY + 2;
+
+const CANCELLED: u64 = 1;
+
 /// Arguments up to this length lie in the slot itself.
-pub(crate) const CALL_INLINE_BYTES: usize = REPLY - CALL_INLINE;
+pub(crate) const CALL_INLINE_BYTES: usize = (REPLY - CALL_INLINE) * 8;
 /// Replies up to this length lie in the slot itself.
-pub(crate) const REPLY_INLINE_BYTES: usize = SLOT_BYTES - REPLY_INLINE;
+pub(crate) const REPLY_INLINE_BYTES: usize = SLOT_BYTES - REPLY_INLINE * 8;
 /// Most slots of one channel.
 pub(crate) const MAX_SLOTS: usize = 4096;
 const MAX_BYTES: usize = slots_offset(MAX_SLOTS) + MAX_SLOTS * SLOT_BYTES;
 
-/// The ring is twice as long as there are slots: the entry before `head` is never overwritten while its
-/// claim may still have to be noted.
-const fn ring_len(slots: usize) -> usize {
-    slots * 2
-}
-
 const fn slots_offset(slots: usize) -> usize {
-    (RING + ring_len(slots) * 8).next_multiple_of(128)
+    (CLAIMS + slots * 8).next_multiple_of(128)
 }
 
 /// Where a payload lies: in the slot (`arena == 0`) or in an arena of the sender.
@@ -83,6 +93,8 @@ pub(crate) struct CallHeader {
     pub(crate) deadline_ns: u64,
     pub(crate) place: Place,
     pub(crate) door: u8,
+    /// Given up before it was claimed.
+    pub(crate) cancelled: bool,
 }
 
 /// A reply's header.
@@ -99,7 +111,8 @@ pub(crate) struct Claimed {
     pub(crate) index: u32,
 }
 
-/// A mapped channel.
+/// A mapped channel. At most one call less is under way than there are slots: the entry before `head` is then
+/// never overwritten while its claim may still have to be noted.
 pub(crate) struct Channel {
     region: Region,
     slots: usize,
@@ -108,7 +121,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// A new channel; `slots` is a power of two, at most [`MAX_SLOTS`].
     pub(crate) fn create(slots: usize) -> Result<Self, RegionError> {
-        assert!(slots.is_power_of_two() && slots <= MAX_SLOTS);
+        assert!(slots.is_power_of_two() && (2..=MAX_SLOTS).contains(&slots));
         let len = (slots_offset(slots) + slots * SLOT_BYTES).next_multiple_of(super::region::page_bytes());
         let region = Region::create("shmrpc-channel", len)?;
         region.word64(GEOMETRY).store(slots as u64, Ordering::Relaxed);
@@ -121,13 +134,13 @@ impl Channel {
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
         let region = Region::attach(fd, MAX_BYTES.next_multiple_of(65536))?;
         // Pairs with the Release store in `create`.
-        if region.len_bytes() < RING || region.word64(0).load(Ordering::Acquire) != MAGIC {
+        if region.len_bytes() < CLAIMS || region.word64(0).load(Ordering::Acquire) != MAGIC {
             return Err(RegionError::Refused("not a channel of this layout version".into()));
         }
         let slots = region.word64(GEOMETRY).load(Ordering::Relaxed);
         let slots = usize::try_from(slots).unwrap_or(0);
         let sane = slots.is_power_of_two()
-            && slots <= MAX_SLOTS
+            && (2..=MAX_SLOTS).contains(&slots)
             && region.holds(slots_offset(slots), slots * SLOT_BYTES);
         if !sane {
             return Err(RegionError::Refused(format!("a channel of {slots} slots")));
@@ -147,12 +160,27 @@ impl Channel {
         self.region.word64(HEAD)
     }
 
+    /// Where call number `index` is announced: in the first word of the slot that it has if that is free.
     fn entry(&self, index: u32) -> &AtomicU64 {
-        self.region.word64(RING + (index as usize & (ring_len(self.slots) - 1)) * 8)
+        &self.slot(self.natural_slot(index))[ENTRY]
+    }
+
+    /// The slot of the same number as the entry of call `index`.
+    pub(crate) fn natural_slot(&self, index: u32) -> u16 {
+        (index as usize & (self.slots - 1)) as u16
+    }
+
+    fn slot(&self, slot: u16) -> &[AtomicU64; SLOT_BYTES / 8] {
+        self.region.words(self.slot_offset(slot))
     }
 
     fn slot_offset(&self, slot: u16) -> usize {
         slots_offset(self.slots) + (usize::from(slot) & (self.slots - 1)) * SLOT_BYTES
+    }
+
+    /// Who claimed the call in a slot: `index + 1` and the claimer.
+    fn claim(&self, slot: u16) -> &AtomicU64 {
+        self.region.word64(CLAIMS + (usize::from(slot) & (self.slots - 1)) * 8)
     }
 
     /// Who attends this ring, so that its client need not ring: 0 for nobody, else
@@ -170,21 +198,21 @@ impl Channel {
 
     /// Writes a call's header; the caller has put the payload where the header says.
     pub(crate) fn write_call(&self, slot: u16, call: &CallHeader) {
-        let at = self.slot_offset(slot);
-        let word = |offset| self.region.word64(at + offset);
-        word(0).store(call.call_id, Ordering::Relaxed);
-        word(8).store(call.method, Ordering::Relaxed);
-        word(16).store(call.deadline_ns, Ordering::Relaxed);
-        word(24)
-            .store(u64::from(call.place.arena) << 32 | u64::from(call.place.len_bytes), Ordering::Relaxed);
-        word(32).store(call.place.offset, Ordering::Relaxed);
-        word(40).store(u64::from(call.door), Ordering::Relaxed);
-        word(48).store(0, Ordering::Relaxed);
+        let word = self.slot(slot);
+        word[METHOD].store(call.method, Ordering::Relaxed);
+        word[DEADLINE].store(call.deadline_ns, Ordering::Relaxed);
+        let place = u64::from(call.place.arena) << 32 | u64::from(call.place.len_bytes);
+        word[PLACE].store(place, Ordering::Relaxed);
+        word[FLAGS].store(u64::from(call.door) << 8, Ordering::Relaxed);
+        word[CALL_ID].store(call.call_id, Ordering::Relaxed);
+        if call.place.arena != 0 {
+            word[CALL_INLINE].store(call.place.offset, Ordering::Relaxed);
+        }
     }
 
     /// Where a small argument lies.
     pub(crate) fn call_inline(&self, slot: u16) -> usize {
-        self.slot_offset(slot) + CALL_INLINE
+        self.slot_offset(slot) + CALL_INLINE * 8
     }
 
     /// Appends a slot to the ring as call number `index`.
@@ -196,29 +224,34 @@ impl Channel {
 
     /// Marks a call as no longer wanted: a worker that claims it now answers without running it.
     pub(crate) fn cancel(&self, slot: u16) {
-        self.region.word64(self.slot_offset(slot) + 48).store(1, Ordering::Relaxed);
+        self.slot(slot)[FLAGS].fetch_or(CANCELLED, Ordering::Relaxed);
     }
 
     /// The reply to call `index`, if it is there.
     pub(crate) fn reply(&self, slot: u16, index: u32) -> Option<ReplyHeader> {
-        let at = self.slot_offset(slot) + REPLY;
+        let word = self.slot(slot);
         // Pairs with the Release store in `publish_reply`.
-        let stamp = self.region.word64(at + 8).load(Ordering::Acquire);
+        let stamp = word[REPLY].load(Ordering::Acquire);
         if (stamp >> 32) as u32 != index.wrapping_add(1) {
             return None;
         }
-        let place = self.region.word64(at + 16).load(Ordering::Relaxed);
-        let place = Place {
-            arena: (place >> 32) as u32,
-            len_bytes: place as u32,
-            offset: self.region.word64(at + 24).load(Ordering::Relaxed),
-        };
+        let place = word[REPLY_PLACE].load(Ordering::Relaxed);
+        let mut place = Place { arena: (place >> 32) as u32, len_bytes: place as u32, offset: 0 };
+        if place.arena != 0 {
+            place.offset = word[REPLY_INLINE].load(Ordering::Relaxed);
+        }
         Some(ReplyHeader { status: stamp as u16, place })
+    }
+
+    /// Whether call `index` has been answered.
+    pub(crate) fn is_answered(&self, slot: u16, index: u32) -> bool {
+        // Pairs with the Release store in `publish_reply`.
+        (self.slot(slot)[REPLY].load(Ordering::Acquire) >> 32) as u32 == index.wrapping_add(1)
     }
 
     /// Where a small reply lies.
     pub(crate) fn reply_inline(&self, slot: u16) -> usize {
-        self.slot_offset(slot) + REPLY_INLINE
+        self.slot_offset(slot) + REPLY_INLINE * 8
     }
 
     /// Number of the next call that nobody has claimed.
@@ -230,13 +263,13 @@ impl Channel {
     pub(crate) fn claimed_by(&self, slot: u16, index: u32, worker: Claimer) -> bool {
         let head = self.head().load(Ordering::Acquire);
         self.note_last_claim(head);
-        let claim = self.region.word64(self.slot_offset(slot) + REPLY).load(Ordering::Acquire);
+        let claim = self.claim(slot).load(Ordering::Acquire);
         claim >> 32 == u64::from(index.wrapping_add(1)) && claim as u32 == worker.0
     }
 
     /// Who claimed call `index` in `slot`, if anybody has.
     pub(crate) fn claimer(&self, slot: u16, index: u32) -> Option<Claimer> {
-        let claim = self.region.word64(self.slot_offset(slot) + REPLY).load(Ordering::Acquire);
+        let claim = self.claim(slot).load(Ordering::Acquire);
         (claim >> 32 == u64::from(index.wrapping_add(1))).then_some(Claimer(claim as u32))
     }
 
@@ -284,7 +317,7 @@ impl Channel {
     fn note_claim(&self, slot: u16, index: u32, who: Claimer) {
         let claim = u64::from(index.wrapping_add(1)) << 32 | u64::from(who.0);
         // Pairs with the Acquire loads in `claimed_by` and `claimer`.
-        self.region.word64(self.slot_offset(slot) + REPLY).store(claim, Ordering::Release);
+        self.claim(slot).store(claim, Ordering::Release);
     }
 
     /// Notes the claim that `head` names, for a claimer that may have stopped before it did so itself.
@@ -300,7 +333,7 @@ impl Channel {
             // The client has gone once round the ring since: the claim was noted long ago.
             return;
         }
-        let note = self.region.word64(self.slot_offset(entry as u16) + REPLY);
+        let note = self.claim(entry as u16);
         let noted = note.load(Ordering::Acquire);
         // The slot's earlier uses have older stamps; an equal or newer one means there is nothing to do.
         let older = (((noted >> 32) as u32).wrapping_sub(stamp) as i32) < 0;
@@ -312,32 +345,45 @@ impl Channel {
 
     /// Reads a claimed call's header, once. The place is not yet checked.
     pub(crate) fn read_call(&self, slot: u16) -> CallHeader {
-        let at = self.slot_offset(slot);
-        let word = |offset| self.region.word64(at + offset).load(Ordering::Relaxed);
-        let place = word(24);
+        let word = self.slot(slot);
+        let place = word[PLACE].load(Ordering::Relaxed);
+        let mut place = Place { arena: (place >> 32) as u32, len_bytes: place as u32, offset: 0 };
+        if place.arena != 0 {
+            place.offset = word[CALL_INLINE].load(Ordering::Relaxed);
+        }
+        let flags = word[FLAGS].load(Ordering::Relaxed);
         CallHeader {
-            call_id: word(0),
-            method: word(8),
-            deadline_ns: word(16),
-            place: Place { arena: (place >> 32) as u32, len_bytes: place as u32, offset: word(32) },
-            door: word(40) as u8,
+            call_id: word[CALL_ID].load(Ordering::Relaxed),
+            method: word[METHOD].load(Ordering::Relaxed),
+            deadline_ns: word[DEADLINE].load(Ordering::Relaxed),
+            place,
+            door: (flags >> 8) as u8,
+            cancelled: flags & CANCELLED != 0,
         }
     }
 
     /// Whether the client has given the call up.
     pub(crate) fn is_cancelled(&self, slot: u16) -> bool {
-        self.region.word64(self.slot_offset(slot) + 48).load(Ordering::Relaxed) != 0
+        self.slot(slot)[FLAGS].load(Ordering::Relaxed) & CANCELLED != 0
     }
 
     /// Publishes the reply; the caller has put the payload where the header says.
     pub(crate) fn publish_reply(&self, claimed: Claimed, reply: ReplyHeader) {
-        let at = self.slot_offset(claimed.slot) + REPLY;
+        let word = self.slot(claimed.slot);
         let place = u64::from(reply.place.arena) << 32 | u64::from(reply.place.len_bytes);
-        self.region.word64(at + 16).store(place, Ordering::Relaxed);
-        self.region.word64(at + 24).store(reply.place.offset, Ordering::Relaxed);
+        word[REPLY_PLACE].store(place, Ordering::Relaxed);
+        if reply.place.arena != 0 {
+            word[REPLY_INLINE].store(reply.place.offset, Ordering::Relaxed);
+        }
         let stamp = u64::from(claimed.index.wrapping_add(1)) << 32 | u64::from(reply.status);
-        // Pairs with the Acquire load in `reply`.
-        self.region.word64(at + 8).store(stamp, Ordering::Release);
+        // Pairs with the Acquire loads in `reply` and `is_answered`.
+        word[REPLY].store(stamp, Ordering::Release);
+    }
+
+    /// Says who attends, unless somebody does already.
+    pub(crate) fn attend(&self, mine: u64) -> bool {
+        self.attended().load(Ordering::Relaxed) == 0
+            && self.attended().compare_exchange(0, mine, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// Stops attending; the caller looks at the ring once more afterwards.
@@ -345,6 +391,16 @@ impl Channel {
         let _ = self.attended().compare_exchange(mine, 0, Ordering::SeqCst, Ordering::Relaxed);
         // Pairs with `fence_after_publish`: either the client sees that nobody attends, or the look that
         // follows sees its call.
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Between a claim and a look that must not be earlier: a compare-and-swap is a full barrier on x86, and on other
+/// processors a fence makes one of it.
+pub(crate) fn fence_after_claim() {
+    if cfg!(target_arch = "x86_64") {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    } else {
         fence(Ordering::SeqCst);
     }
 }
@@ -370,6 +426,7 @@ mod tests {
             deadline_ns: 5,
             place: Place { arena: 2, len_bytes: 10, offset: 64 },
             door: 1,
+            cancelled: false,
         };
         client.write_call(2, &call);
         client.publish(0, 2);
@@ -387,7 +444,7 @@ mod tests {
 
     #[test]
     fn every_call_is_claimed_once_by_many() {
-        let (client, worker) = pair(64);
+        let (client, worker) = pair(128);
         let worker = std::sync::Arc::new(worker);
         let rounds = 200_u32;
         let threads: Vec<_> = (1..=3)
@@ -437,6 +494,32 @@ mod tests {
         assert!(!client.claimed_by(1, 1, dead));
         assert_eq!(worker.try_claim(other).unwrap().index, 1);
         assert!(client.claimed_by(3, 0, dead), "the next claimer leaves the note as it is");
+    }
+
+    #[test]
+    fn small_payloads_and_the_words_about_them_do_not_overlap() {
+        let (client, worker) = pair(2);
+        let (args, reply) = (vec![0xaa; CALL_INLINE_BYTES], vec![0x55; REPLY_INLINE_BYTES]);
+        let place = Place { arena: 0, len_bytes: args.len() as u32, offset: 0 };
+        let call = CallHeader { call_id: 1, method: 2, deadline_ns: 3, place, door: 1, cancelled: false };
+        for slot in [1, 0] {
+            client.region().copy_in(client.call_inline(slot), &args);
+            client.write_call(slot, &call);
+        }
+        client.publish(0, 1);
+        let claimed = worker.try_claim(Claimer::new(0, 1)).unwrap();
+        worker.region().copy_in(worker.reply_inline(claimed.slot), &reply);
+        let header = ReplyHeader { status: 9, place: Place { len_bytes: reply.len() as u32, ..place } };
+        worker.publish_reply(claimed, header);
+        client.cancel(1);
+        for slot in [0, 1] {
+            let mut copy = Vec::new();
+            worker.region().copy_out(worker.call_inline(slot), args.len(), &mut copy);
+            assert!(copy == args && worker.read_call(slot) == CallHeader { cancelled: slot == 1, ..call });
+        }
+        let mut copy = Vec::new();
+        client.region().copy_out(client.reply_inline(1), reply.len(), &mut copy);
+        assert!(copy == reply && client.reply(1, 0) == Some(header) && client.is_answered(1, 0));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! A worker's counters: per method, how many calls, errors, bytes and how long. Written by the worker's
-//! threads with relaxed additions, read by observers at any time; the last values outlive the worker for
-//! as long as an observer maps them.
+//! A worker's counters: per method, how many calls, errors, bytes and how long. Read by observers at any time;
+//! the last values outlive the worker for as long as an observer maps them.
+//!
+//! Each thread of the pool writes a table of its own, with plain loads and stores; one more table, with atomic
+//! additions, is for answers that come from elsewhere. A reader adds them up.
 
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -17,20 +19,35 @@ const FIELDS: usize = 5;
 const METHOD_BYTES: usize = ((FIELDS + LatencyHistogram::BUCKETS) * 8).next_multiple_of(128);
 const HEADER_BYTES: usize = 128;
 const MAX_METHODS: usize = 4096;
-const MAX_BYTES: usize = HEADER_BYTES + MAX_METHODS * METHOD_BYTES;
+/// Threads beyond these share the common table.
+const MAX_TABLES: usize = 16;
+const MAX_BYTES: usize = HEADER_BYTES + MAX_TABLES * MAX_METHODS * METHOD_BYTES;
 
-/// A mapped table of counters.
+/// Mapped tables of counters.
 pub(crate) struct Counters {
     region: Region,
     methods: usize,
+    tables: usize,
+}
+
+/// Which table a thread writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table(usize);
+
+impl Table {
+    /// For whoever has no table alone.
+    pub(crate) const COMMON: Self = Self(0);
 }
 
 impl Counters {
-    pub(crate) fn create(methods: usize) -> Result<Self, RegionError> {
-        let len = (HEADER_BYTES + methods * METHOD_BYTES).next_multiple_of(page_bytes());
+    /// Counters for so many methods, and threads that count at the same time.
+    pub(crate) fn create(methods: usize, threads: usize) -> Result<Self, RegionError> {
+        let tables = (1 + threads).min(MAX_TABLES);
+        let len = (HEADER_BYTES + tables * methods * METHOD_BYTES).next_multiple_of(page_bytes());
         let region = Region::create("shmrpc-counters", len)?;
+        region.word64(8).store(tables as u64, Ordering::Relaxed);
         region.word64(0).store(methods as u64, Ordering::Release);
-        Ok(Self { region, methods })
+        Ok(Self { region, methods, tables })
     }
 
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
@@ -39,10 +56,21 @@ impl Counters {
             return Err(RegionError::Refused(format!("counters in {} bytes", region.len_bytes())));
         }
         let methods = usize::try_from(region.word64(0).load(Ordering::Acquire)).unwrap_or(usize::MAX);
-        if methods > MAX_METHODS || !region.holds(HEADER_BYTES, methods * METHOD_BYTES) {
-            return Err(RegionError::Refused(format!("counters of {methods} methods")));
+        let tables = usize::try_from(region.word64(8).load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let sane = methods <= MAX_METHODS && (1..=MAX_TABLES).contains(&tables);
+        if !sane || !region.holds(HEADER_BYTES, tables * methods * METHOD_BYTES) {
+            return Err(RegionError::Refused(format!("{tables} tables of counters of {methods} methods")));
         }
-        Ok(Self { region, methods })
+        Ok(Self { region, methods, tables })
+    }
+
+    /// The table of a thread, by its number in the pool. No two threads may have the same number.
+    pub(crate) fn table(&self, thread: usize) -> Table {
+        Table(if thread + 1 < self.tables { thread + 1 } else { 0 })
+    }
+
+    fn fields(&self, table: usize, method: usize) -> &[AtomicU64; METHOD_BYTES / 8] {
+        self.region.words(HEADER_BYTES + (table * self.methods + method) * METHOD_BYTES)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -50,22 +78,25 @@ impl Counters {
     }
 
     /// Counts one answered call.
-    pub(crate) fn count(&self, method: usize, failed: bool, bytes_in: u64, bytes_out: u64, nanos: u64) {
-        if method >= self.methods {
-            return;
+    pub(crate) fn count(&self, table: Table, method: usize, failed: bool, bytes_in: u64, bytes_out: u64) {
+        if method < self.methods {
+            let fields = self.fields(table.0, method);
+            add(table, &fields[0], 1);
+            if failed {
+                add(table, &fields[1], 1);
+            }
+            add(table, &fields[2], bytes_in);
+            add(table, &fields[3], bytes_out);
         }
-        let base = HEADER_BYTES + method * METHOD_BYTES;
-        let add = |field: usize, by: u64| {
-            self.region.word64(base + field * 8).fetch_add(by, Ordering::Relaxed);
-        };
-        add(0, 1);
-        if failed {
-            add(1, 1);
+    }
+
+    /// Counts how long it took.
+    pub(crate) fn count_time(&self, table: Table, method: usize, nanos: u64) {
+        if method < self.methods {
+            let fields = self.fields(table.0, method);
+            add(table, &fields[4], nanos);
+            add(table, &fields[FIELDS + LatencyHistogram::bucket(nanos)], 1);
         }
-        add(2, bytes_in);
-        add(3, bytes_out);
-        add(4, nanos);
-        add(FIELDS + LatencyHistogram::bucket(nanos), 1);
     }
 
     /// Says that the worker's process runs.
@@ -80,24 +111,35 @@ impl Counters {
 
     /// All counters now. Fields of one method may be a call apart from each other.
     pub(crate) fn read(&self) -> Vec<MethodCounters> {
+        let sum = |method: usize, field: usize| {
+            let words = (0..self.tables).map(|table| &self.fields(table, method)[field]);
+            words.fold(0_u64, |sum, word| sum.wrapping_add(word.load(Ordering::Relaxed)))
+        };
         (0..self.methods)
             .map(|method| {
-                let base = HEADER_BYTES + method * METHOD_BYTES;
-                let field = |n: usize| self.region.word64(base + n * 8).load(Ordering::Relaxed);
                 let mut latency = LatencyHistogram::default();
                 for bucket in 0..LatencyHistogram::BUCKETS {
-                    latency.set(bucket, field(FIELDS + bucket));
+                    latency.set(bucket, sum(method, FIELDS + bucket));
                 }
                 MethodCounters {
-                    calls: field(0),
-                    errors: field(1),
-                    bytes_in: field(2),
-                    bytes_out: field(3),
-                    total: Duration::from_nanos(field(4)),
+                    calls: sum(method, 0),
+                    errors: sum(method, 1),
+                    bytes_in: sum(method, 2),
+                    bytes_out: sum(method, 3),
+                    total: Duration::from_nanos(sum(method, 4)),
                     latency,
                 }
             })
             .collect()
+    }
+}
+
+fn add(table: Table, field: &AtomicU64, by: u64) {
+    if table.0 == 0 {
+        field.fetch_add(by, Ordering::Relaxed);
+    } else {
+        // Nobody else writes it.
+        field.store(field.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
 }
 
@@ -107,11 +149,16 @@ mod tests {
 
     #[test]
     fn an_observer_reads_what_a_worker_counts() {
-        let worker = Counters::create(2).unwrap();
+        let worker = Counters::create(2, 1).unwrap();
         let observer = Counters::attach(worker.fd().try_clone_to_owned().unwrap()).unwrap();
-        worker.count(1, false, 10, 20, 1000);
-        worker.count(1, true, 1, 2, 3000);
-        worker.count(9, true, 1, 2, 3000);
+        for (table, method, failed, bytes_in, bytes_out, nanos) in [
+            (worker.table(0), 1, false, 10, 20, 1000),
+            (Table::COMMON, 1, true, 1, 2, 3000),
+            (worker.table(7), 9, true, 1, 2, 3000),
+        ] {
+            worker.count(table, method, failed, bytes_in, bytes_out);
+            worker.count_time(table, method, nanos);
+        }
         let read = observer.read();
         assert_eq!((read[0].calls, read[1].calls, read[1].errors), (0, 2, 1));
         assert_eq!((read[1].bytes_in, read[1].bytes_out), (11, 22));

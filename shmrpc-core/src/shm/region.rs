@@ -137,12 +137,29 @@ impl Region {
         unsafe { at.cast::<AtomicU32>().as_ref() }
     }
 
+    /// So many 64-bit words from an offset; as [`Self::word64`]. Bytes among them may also be copied in and out.
+    pub(crate) fn words<const N: usize>(&self, offset: usize) -> &[AtomicU64; N] {
+        let at = self.at(offset, N * 8, 8);
+        // SAFETY: in bounds, aligned, valid for the life of `self`, and only ever accessed atomically or by raw
+        // copies.
+        unsafe { at.cast::<[AtomicU64; N]>().as_ref() }
+    }
+
     /// Copies bytes in.
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
         let at = self.at(offset, bytes.len(), 1);
         // SAFETY: the target is in bounds; the source is private memory and cannot overlap it. A peer that
         // reads or writes the range at the same time gets garbage, which it has to validate anyway.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at.as_ptr(), bytes.len()) }
+    }
+
+    /// Copies bytes from one region into another, or to another place of the same.
+    pub(crate) fn copy_from(&self, offset: usize, source: &Region, source_offset: usize, len: usize) {
+        let to = self.at(offset, len, 1);
+        let from = source.at(source_offset, len, 1);
+        // SAFETY: both ranges are in bounds; they may overlap. What peers write meanwhile is garbage to be
+        // validated, as with `copy_in`.
+        unsafe { std::ptr::copy(from.as_ptr(), to.as_ptr(), len) }
     }
 
     /// Appends a copy of a range to private memory.
@@ -154,6 +171,18 @@ impl Region {
         unsafe { std::ptr::copy_nonoverlapping(at.as_ptr(), spare, len) };
         // SAFETY: the bytes up to the new length have just been written.
         unsafe { into.set_len(into.len() + len) };
+    }
+
+    /// Copies a range to private memory of the same length.
+    pub(crate) fn copy_to(&self, offset: usize, into: &mut [u8]) {
+        let at = self.at(offset, into.len(), 1);
+        // SAFETY: the source is in bounds; the target is private memory and cannot overlap a mapping.
+        unsafe { std::ptr::copy_nonoverlapping(at.as_ptr(), into.as_mut_ptr(), into.len()) }
+    }
+
+    /// The address of a word, for the semaphore functions of the C library.
+    pub(super) fn address(&self, offset: usize, len: usize, align: usize) -> NonNull<u8> {
+        self.at(offset, len, align)
     }
 }
 

@@ -208,7 +208,7 @@ struct Sink {
 }
 
 impl ReplySink for Sink {
-    fn send(self: Box<Self>, status: Status, body: &[u8]) {
+    fn send(&mut self, status: Status, body: &[u8]) {
         self.answer.fill((status, body.to_vec()));
     }
 }

@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// The obligation to answer an accepted call, for a handler.
-    pub(crate) fn responder(self: &Arc<Self>, id: u64) -> Responder {
+    pub(crate) fn responder(self: &Arc<Self>, id: u64) -> Responder<'static> {
         Responder::new(SessionReply { session: Arc::clone(self), id })
     }
 
@@ -402,7 +402,7 @@ struct SessionReply {
 }
 
 impl ReplySink for SessionReply {
-    fn send(self: Box<Self>, status: Status, body: &[u8]) {
+    fn send(&mut self, status: Status, body: &[u8]) {
         self.session.finish(self.id, status, bytes::Bytes::copy_from_slice(body));
     }
 }

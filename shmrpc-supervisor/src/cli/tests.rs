@@ -78,7 +78,7 @@ impl Service for CliEcho {
                     Ok("done".into())
                 },
             ),
-            _ => call.into_parts().2.fail(Status::NoSuchMethod, "no"),
+            _ => call.into_parts().1.fail(Status::NoSuchMethod, "no"),
         }
     }
 }

@@ -36,7 +36,7 @@ fn stream_in<C, A, S, U, R, E>(
 {
     let args = <C as Decode<A>>::decode(call.args());
     let (out, input) = halves::<C, S, U>(&mut call);
-    let (_, _, responder) = call.into_parts();
+    let (_, responder) = call.into_parts();
     match args {
         Ok(args) => answer::<C, R, E>(responder, || handler(args, out, input)),
         Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
@@ -69,7 +69,7 @@ fn stream_async_in<C, A, S, U, R, E, F>(
 {
     let args = <C as Decode<A>>::decode(call.args());
     let (out, input) = halves::<C, S, U>(&mut call);
-    let (_, _, responder) = call.into_parts();
+    let (_, responder) = call.into_parts();
     match args {
         Ok(args) => {
             let running = handler(args, out, input);
@@ -91,7 +91,7 @@ pub fn raw_stream<R, E>(
         return refuse_json_door(call);
     }
     let (out, input) = halves::<Raw, Vec<u8>, Vec<u8>>(&mut call);
-    let (args, _, responder) = call.into_parts();
+    let (args, responder) = call.into_parts();
     answer::<Raw, R, E>(responder, || handler(&args, out, input));
 }
 
@@ -108,7 +108,7 @@ pub fn raw_stream_async<R, E, F>(
         return refuse_json_door(call);
     }
     let (out, input) = halves::<Raw, Vec<u8>, Vec<u8>>(&mut call);
-    let (args, _, responder) = call.into_parts();
+    let (args, responder) = call.into_parts();
     let running = handler(args.into_owned(), out, input);
     responder.spawn(async move { encoded::<Raw, R, E>(&running.await) });
 }

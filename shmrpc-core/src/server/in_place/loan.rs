@@ -4,37 +4,48 @@ use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::ShmBytes;
-use crate::{error::Status, server::call::Responder};
+use super::{Lent, Room, ShmBytes, Source};
 
-/// A reply in the making: in a room of the transport's if it lent one, in a buffer otherwise.
-pub(in crate::server) struct Draft {
-    responder: Responder,
+/// A message in the making: in a room of the transport's if it lent one, in a buffer otherwise.
+pub(crate) struct Draft<'a> {
+    room: Option<&'a mut dyn Room>,
+    /// How large the room is and how much of it is written, while it is in use.
+    lent: Option<(usize, usize)>,
     buffer: Vec<u8>,
-    /// How large the room is and how much of it is written.
-    room: Option<(usize, usize)>,
 }
 
-impl Draft {
-    pub(in crate::server) fn new(responder: Responder) -> Self {
-        Self { responder, buffer: Vec::new(), room: None }
+/// What has been written.
+pub(crate) enum Drafted {
+    /// So many bytes in the room.
+    Room(usize),
+    /// In private memory.
+    Buffer(Vec<u8>),
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(room: Option<&'a mut dyn Room>) -> Self {
+        Self { room, lent: None, buffer: Vec::new() }
     }
 
-    /// Answers with what has been written.
-    pub(in crate::server) fn send(self) {
-        match self.room {
-            Some((_, written)) => self.responder.send_room(written),
-            None => self.responder.send(Status::Ok, &self.buffer),
+    pub(crate) fn finish(self) -> Drafted {
+        match self.lent {
+            Some((_, written)) => Drafted::Room(written),
+            None => Drafted::Buffer(self.buffer),
         }
     }
+}
 
-    /// Forgets what has been written, for an answer of another kind.
-    pub(in crate::server) fn discard(self) -> Responder {
-        self.responder
-    }
+/// What a [`Loan`] does with its draft, whatever the draft's own life.
+trait Drafting {
+    fn len(&self) -> usize;
+    fn reserve(&mut self, additional_bytes: usize) -> Result<(), LoanError>;
+    fn append(&mut self, bytes: &[u8]);
+    fn append_lent(&mut self, source: &dyn Lent);
+}
 
+impl Drafting for Draft<'_> {
     fn len(&self) -> usize {
-        self.room.map_or(self.buffer.len(), |(_, written)| written)
+        self.lent.map_or(self.buffer.len(), |(_, written)| written)
     }
 
     fn reserve(&mut self, additional_bytes: usize) -> Result<(), LoanError> {
@@ -42,51 +53,59 @@ impl Draft {
         if total as u64 > LIMIT_BYTES {
             return Err(LoanError::TooLarge { len_bytes: total as u64, limit_bytes: LIMIT_BYTES });
         }
-        match self.room {
-            Some((size, _)) if total <= size => return Ok(()),
+        match (self.lent, &mut self.room) {
+            (Some((size, _)), _) if total <= size => return Ok(()),
             // The room is too small after all: on with a buffer.
-            Some((_, written)) => {
-                self.responder.read_room(written, &mut self.buffer);
+            (Some((_, written)), Some(room)) => {
+                room.read(written, &mut self.buffer);
+                self.lent = None;
                 self.room = None;
             }
-            None if self.buffer.is_empty() => {
-                if let Some(room) = self.responder.make_room(total) {
-                    room?;
-                    self.room = Some((total, 0));
-                    return Ok(());
-                }
+            (None, Some(room)) if self.buffer.is_empty() => {
+                self.lent = Some((room.make(total)?, 0));
+                return Ok(());
             }
-            None => {}
+            _ => {}
         }
         let missing = total - self.buffer.len();
         self.buffer.try_reserve(missing).map_err(|_| LoanError::NoSpace { len_bytes: total as u64 })
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        match &mut self.room {
-            Some((_, written)) => {
-                self.responder.write_room(*written, bytes);
+        match (&mut self.lent, &mut self.room) {
+            (Some((_, written)), Some(room)) => {
+                room.write(*written, bytes);
                 *written += bytes.len();
             }
-            None => self.buffer.extend_from_slice(bytes),
+            _ => self.buffer.extend_from_slice(bytes),
+        }
+    }
+
+    fn append_lent(&mut self, source: &dyn Lent) {
+        match (&mut self.lent, &mut self.room) {
+            (Some((_, written)), Some(room)) => {
+                room.fill(*written, source);
+                *written += source.len_bytes();
+            }
+            _ => source.copy_out(0, source.len_bytes(), &mut self.buffer),
         }
     }
 }
 
-/// The place of a raw call's reply: what is written into it is the reply if the handler returns `Ok`, and is
-/// forgotten otherwise.
+/// The place of a raw call's reply at the worker, or of its argument at the client: what is written into it is
+/// the message if the function that writes returns `Ok`, and is forgotten otherwise.
 ///
 /// With [`copy_from`](Self::copy_from), or after a [`reserve`](Self::reserve) that was large enough, the bytes
-/// are written where the caller reads them; otherwise they are collected first.
+/// are written where the other side reads them; what outgrows its place is collected first.
 pub struct Loan<'a> {
-    draft: &'a mut Draft,
+    draft: &'a mut (dyn Drafting + 'a),
 }
 
 /// The largest reply that can be described.
 const LIMIT_BYTES: u64 = u32::MAX as u64;
 
 impl<'a> Loan<'a> {
-    pub(in crate::server) fn new(draft: &'a mut Draft) -> Self {
+    pub(crate) fn new(draft: &'a mut Draft<'_>) -> Self {
         Self { draft }
     }
 
@@ -115,12 +134,7 @@ impl<'a> Loan<'a> {
     /// # Errors
     /// When there is no room.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), LoanError> {
-        if self.draft.room.is_some() {
-            self.draft.reserve(bytes.len())?;
-        } else if (self.len() + bytes.len()) as u64 > LIMIT_BYTES {
-            let len_bytes = (self.len() + bytes.len()) as u64;
-            return Err(LoanError::TooLarge { len_bytes, limit_bytes: LIMIT_BYTES });
-        }
+        self.draft.reserve(bytes.len())?;
         self.draft.append(bytes);
         Ok(())
     }
@@ -163,7 +177,10 @@ pub trait LoanSource {
 impl LoanSource for ShmBytes<'_> {
     fn append_to(&self, loan: &mut Loan<'_>) -> Result<(), LoanError> {
         loan.reserve(self.len())?;
-        self.steps(0, self.len(), |part| loan.draft.append(part));
+        match self.source {
+            Source::Copied(copy) => loan.draft.append(copy),
+            Source::Lent(lent) => loan.draft.append_lent(lent),
+        }
         Ok(())
     }
 }

@@ -1,15 +1,12 @@
 //! Arguments and replies in place, over a transport that lends what it is told to.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use std::io;
 
-use super::{loan::Draft, *};
-use crate::{
-    error::Status,
-    server::{ReplySink, Responder},
+use super::{
+    loan::{Draft, Drafted},
+    *,
 };
+use crate::server::CallContext;
 
 struct Lending(Vec<u8>);
 
@@ -20,6 +17,20 @@ impl Lent for Lending {
 
     fn copy_out(&self, offset: usize, len: usize, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.0[offset..offset + len]);
+    }
+
+    fn copy_to(&self, offset: usize, into: &mut [u8]) {
+        into.copy_from_slice(&self.0[offset..offset + into.len()]);
+    }
+
+    fn region(&self) -> Option<(&Region, usize)> {
+        None
+    }
+}
+
+impl Near for Lending {
+    fn context(&self) -> CallContext {
+        CallContext::new(0, None)
     }
 }
 
@@ -43,56 +54,52 @@ fn parts_are_cut_at_the_end_wherever_they_lie() {
     }
 }
 
-/// Lends rooms of at least `least` bytes and notes what is sent, and whether from a room.
-struct Sink {
+/// Lends rooms of at least `least` bytes.
+struct Memory {
     least: usize,
     room: Vec<u8>,
-    sent: Arc<Mutex<(Vec<u8>, bool)>>,
 }
 
-impl ReplySink for Sink {
-    fn send(self: Box<Self>, _: Status, body: &[u8]) {
-        *self.sent.lock().unwrap() = (body.to_vec(), false);
+impl Room for Memory {
+    fn make(&mut self, len_bytes: usize) -> Result<usize, LoanError> {
+        self.room = vec![0; len_bytes.max(self.least)];
+        Ok(self.room.len())
     }
 
-    fn make_room(&mut self, len_bytes: usize) -> Option<Result<(), LoanError>> {
-        self.room = vec![0; len_bytes];
-        (len_bytes >= self.least).then_some(Ok(()))
-    }
-
-    fn write_room(&mut self, offset: usize, bytes: &[u8]) {
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
         self.room[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
-    fn read_room(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
-        into.extend_from_slice(&self.room[..len_bytes]);
+    fn fill(&mut self, offset: usize, source: &dyn Lent) {
+        source.copy_to(0, &mut self.room[offset..offset + source.len_bytes()]);
     }
 
-    fn send_room(self: Box<Self>, len_bytes: usize) {
-        *self.sent.lock().unwrap() = (self.room[..len_bytes].to_vec(), true);
+    fn read(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.room[..len_bytes]);
     }
 }
 
-fn sent(least: usize, write: impl FnOnce(Loan<'_>)) -> (Vec<u8>, bool) {
-    let sent = Arc::default();
-    let sink = Sink { least, room: Vec::new(), sent: Arc::clone(&sent) };
-    let mut draft = Draft::new(Responder::new(sink));
+/// What is written, and whether into a room of at least so many bytes; without one, into a buffer.
+fn sent(least: Option<usize>, write: impl FnOnce(Loan<'_>)) -> (Vec<u8>, bool) {
+    let mut memory = Memory { least: least.unwrap_or(0), room: Vec::new() };
+    let mut draft = Draft::new(least.is_some().then_some(&mut memory as &mut dyn Room));
     write(Loan::new(&mut draft));
-    draft.send();
-    let sent = sent.lock().unwrap();
-    sent.clone()
+    match draft.finish() {
+        Drafted::Room(len_bytes) => (memory.room[..len_bytes].to_vec(), true),
+        Drafted::Buffer(buffer) => (buffer, false),
+    }
 }
 
 #[test]
 fn a_loan_collects_what_is_written() {
-    let collected = sent(0, |mut loan| {
+    let collected = sent(None, |mut loan| {
         loan.write(b"ab").unwrap();
         io::Write::write_all(&mut loan, b"cd").unwrap();
         assert_eq!(loan.len(), 4);
         loan.copy_from(b"ef").unwrap();
     });
     assert_eq!(collected, (b"abcdef".to_vec(), false));
-    assert_eq!(sent(0, |_| ()), (Vec::new(), false));
+    assert_eq!(sent(None, |_| ()), (Vec::new(), false));
 }
 
 #[test]
@@ -100,10 +107,10 @@ fn a_reply_of_known_size_is_written_where_it_will_be_read() {
     let large: Vec<u8> = (0..50_000u32).map(|i| i as u8).collect();
     let lending = Lending(large.clone());
     let argument = Argument::Lent(&lending);
-    assert_eq!(sent(100, |loan| loan.copy_from(argument.bytes()).unwrap()), (large.clone(), true));
-    assert_eq!(sent(100, |loan| loan.copy_from(&large).unwrap()), (large, true));
-    assert_eq!(sent(100, |loan| loan.copy_from(b"few").unwrap()), (b"few".to_vec(), false));
-    let parts = sent(100, |mut loan| {
+    assert_eq!(sent(Some(100), |loan| loan.copy_from(argument.bytes()).unwrap()), (large.clone(), true));
+    assert_eq!(sent(Some(100), |loan| loan.copy_from(&large).unwrap()), (large, true));
+    assert_eq!(sent(Some(100), |loan| loan.copy_from(b"few").unwrap()), (b"few".to_vec(), true));
+    let parts = sent(Some(100), |mut loan| {
         loan.reserve(200).unwrap();
         loan.write(b"ab").unwrap();
         loan.write(b"cd").unwrap();
@@ -113,14 +120,14 @@ fn a_reply_of_known_size_is_written_where_it_will_be_read() {
 
 #[test]
 fn a_room_that_is_too_small_is_left() {
-    let outgrown = sent(2, |mut loan| {
+    let outgrown = sent(Some(2), |mut loan| {
         loan.reserve(3).unwrap();
         loan.write(b"ab").unwrap();
         loan.write(b"cd").unwrap();
         loan.write(b"ef").unwrap();
     });
     assert_eq!(outgrown, (b"abcdef".to_vec(), false));
-    sent(2, |mut loan| {
+    sent(Some(2), |mut loan| {
         assert!(matches!(loan.reserve(usize::MAX), Err(LoanError::TooLarge { .. })));
     });
 }

@@ -14,23 +14,29 @@ mod stream;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use self::{call::ShmCall, peers::Peers, rings::Rings};
+pub(crate) use self::call::ShmCall;
+use self::{
+    peers::Peers,
+    ring::{Key, Lane},
+    rings::{RINGS, Rings},
+};
 use super::{
     directory::{Entry, Role},
     node::{Membership, Node, Party},
 };
 use crate::{
     client::{ConnectOptions, Pending},
-    error::{ConnectError, RpcError},
+    error::{ConnectError, RpcError, Status},
     method::{MethodId, ServiceDescription, Shape},
     process::random_u64,
     runtime_dir::RuntimeDir,
+    shm::doorbell::usable_cpus,
     stream::ClientStream,
     transport::{Outbound, Transport},
 };
@@ -69,8 +75,9 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Notified when a worker has been greeted, or has refused.
     greeted: Condvar,
-    /// Moving average of recent waits for an answer, in nanoseconds.
-    mean_wait_ns: AtomicU64,
+    patience: Patience,
+    /// What callers use of the rings without the lock.
+    lanes: [OnceLock<Arc<Lane>>; RINGS],
 }
 
 pub(super) struct State {
@@ -80,6 +87,8 @@ pub(super) struct State {
     description: Option<Arc<ServiceDescription>>,
     /// What any living worker offers.
     methods: HashMap<MethodId, Shape>,
+    /// The unary method that was called last.
+    last_method: Option<MethodId>,
     refusal: Option<String>,
     dialling: usize,
 }
@@ -115,11 +124,13 @@ impl ShmClient {
                 rings,
                 description: None,
                 methods: HashMap::new(),
+                last_method: None,
                 refusal: None,
                 dialling: 0,
             }),
             greeted: Condvar::new(),
-            mean_wait_ns: AtomicU64::new(0),
+            patience: Patience::default(),
+            lanes: Default::default(),
             node: Arc::clone(&membership),
         });
         let party: std::sync::Weak<dyn Party> = Arc::<Shared>::downgrade(&shared) as _;
@@ -193,20 +204,31 @@ impl Shared {
     }
 }
 
+impl Shared {
+    fn check(&self, call: &Outbound<'_>) -> Result<(), RpcError> {
+        self.check_fork()?;
+        let len_bytes = call.payload.len() as u64;
+        if len_bytes > self.max_message_bytes.min(u64::from(u32::MAX)) {
+            let limit_bytes = self.max_message_bytes;
+            return Err(RpcError::TooLarge { what: "arguments", len_bytes, limit_bytes });
+        }
+        Ok(())
+    }
+}
+
 impl Transport for ShmClient {
     fn service(&self) -> Arc<ServiceDescription> {
         Arc::clone(self.shared.lock().description.as_ref().expect("set before connect returns"))
     }
 
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError> {
-        self.shared.check_fork()?;
-        let shared = &self.shared;
-        let len_bytes = call.payload.len() as u64;
-        if len_bytes > shared.max_message_bytes.min(u64::from(u32::MAX)) {
-            let limit_bytes = shared.max_message_bytes;
-            return Err(RpcError::TooLarge { what: "arguments", len_bytes, limit_bytes });
-        }
-        Ok(Pending::new(ShmCall::begin(shared, &call)?))
+        self.shared.check(&call)?;
+        Ok(Pending::shm(ShmCall::begin(&self.shared, &call)?))
+    }
+
+    fn call(&self, call: Outbound<'_>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+        self.shared.check(&call)?;
+        call::call(&self.shared, &call, body)
     }
 
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {
@@ -229,16 +251,47 @@ impl Drop for Open {
 }
 
 impl Shared {
-    /// How long an answer has lately taken, and whether spinning for one therefore pays.
-    fn spin_budget(&self) -> Duration {
-        const BUDGET: Duration = Duration::from_micros(20);
-        let pays = self.mean_wait_ns.load(Ordering::Relaxed) < BUDGET.as_nanos() as u64;
-        if pays && crate::shm::doorbell::usable_cpus() > 1 { BUDGET } else { Duration::ZERO }
+    fn publish_lanes(&self, rings: &Rings) {
+        for (published, lane) in self.lanes.iter().zip(rings.lanes()) {
+            let _known = published.set(Arc::clone(lane));
+        }
     }
 
-    fn learn_wait(&self, waited: Duration) {
-        // Clamped, so that one long call does not keep the next hundred from spinning.
-        let sample = (waited.as_nanos() as u64).min(80_000);
+    /// What a call uses of its ring.
+    fn lane(&self, key: Key) -> &Lane {
+        self.lanes[usize::from(key.ring)].get().expect("set before the first call of the ring is known")
+    }
+}
+
+/// How long it has lately paid to watch for an answer.
+#[derive(Default)]
+struct Patience {
+    /// Moving average of recent waits for workers that were awake, in nanoseconds.
+    mean_wait_ns: AtomicU64,
+    refusals: AtomicU64,
+}
+
+impl Patience {
+    const BUDGET: Duration = Duration::from_micros(20);
+    /// While it does not seem to pay, every so many calls are watched for all the same.
+    const TRIAL_EVERY: u64 = 16;
+
+    fn budget(&self) -> Duration {
+        if usable_cpus() == 1 {
+            return Duration::ZERO;
+        }
+        if self.mean_wait_ns.load(Ordering::Relaxed) < Self::BUDGET.as_nanos() as u64 {
+            return Self::BUDGET;
+        }
+        // Two threads that count at the same time may lose one; nothing depends on it.
+        let refusals = self.refusals.load(Ordering::Relaxed).wrapping_add(1);
+        self.refusals.store(refusals, Ordering::Relaxed);
+        if refusals.is_multiple_of(Self::TRIAL_EVERY) { Self::BUDGET } else { Duration::ZERO }
+    }
+
+    fn learn(&self, waited_ns: u64) {
+        // Clamped, so that one long call does not keep the next hundred from being watched for.
+        let sample = waited_ns.min(80_000);
         let mean = self.mean_wait_ns.load(Ordering::Relaxed);
         self.mean_wait_ns.store(mean - mean / 8 + sample / 8, Ordering::Relaxed);
     }

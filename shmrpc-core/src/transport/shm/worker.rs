@@ -1,14 +1,15 @@
 //! The worker's end of shared memory: a board shared with its colleagues, a seat at every client's ring,
 //! and threads that claim calls and run them.
 //!
-//! `join` finds the board, `clients` keeps the links, `pool` is what the threads do, `reply` puts answers
-//! where the client reads them, `streams` runs calls that stream items.
+//! `join` finds the board, `clients` keeps the links, `pool` is what the threads do, `serve` runs a claimed call,
+//! `reply` puts answers where the client reads them, `streams` runs calls that stream items.
 
 mod activity;
 mod clients;
 mod join;
 mod pool;
 mod reply;
+mod serve;
 mod streams;
 
 use std::{
@@ -25,7 +26,7 @@ use std::{
 
 use self::{
     activity::Activity,
-    clients::{Client, Orphan, Seat},
+    clients::{Client, Orphan, Seats},
 };
 use super::{
     directory::{Entry, Role},
@@ -78,7 +79,7 @@ struct Shared {
     doorbell: Doorbell,
     counters: Counters,
     clients: Mutex<Vec<Arc<Client>>>,
-    seats: RwLock<Arc<HashMap<u16, Arc<Seat>>>>,
+    seats: RwLock<Arc<Seats>>,
     /// Changes with `seats`, so that threads notice without a lock.
     seats_version: AtomicU64,
     draining: AtomicBool,
@@ -108,7 +109,10 @@ impl Worker {
         description.name.clone_from(&options.service);
         description.port = options.port;
         let seat = join::take_place(&membership, &description)?;
-        let counters = Counters::create(description.methods.len()).map_err(other("making counters"))?;
+        // The board counts the sleepers of a worker in a byte.
+        let threads = options.threads.clamp(1, 255);
+        let counters =
+            Counters::create(description.methods.len(), threads).map_err(other("making counters"))?;
         let doorbell = Doorbell::create().map_err(other("making a doorbell"))?;
         let methods = description.methods.iter().enumerate().map(|(n, m)| (m.id.0, n)).collect();
         let shared = Arc::new_cyclic(|me| Shared {
@@ -126,7 +130,7 @@ impl Worker {
             seats: RwLock::default(),
             seats_version: AtomicU64::new(1),
             draining: AtomicBool::new(false),
-            activity: Activity::default(),
+            activity: Activity::new(threads),
             orphans: Mutex::default(),
             supervisor_seen: Mutex::new(Instant::now()),
             output: options.output,
@@ -134,12 +138,11 @@ impl Worker {
         });
         let party: Weak<dyn Party> = Arc::<Shared>::downgrade(&shared) as _;
         shared.node.add_party(party);
-        // The board counts the sleepers of a worker in a byte.
-        let threads = (0..options.threads.clamp(1, 255))
+        let threads = (0..threads)
             .map(|number| {
                 let shared = Arc::clone(&shared);
                 let name = format!("shmrpc-pool-{number}");
-                std::thread::Builder::new().name(name).spawn(move || pool::run(&shared, number as u32))
+                std::thread::Builder::new().name(name).spawn(move || pool::run(&shared, number))
             })
             .collect::<Result<_, _>>()
             .map_err(fail("starting threads"))?;

@@ -29,7 +29,7 @@ pub(super) fn run(service: &Expansion<'_>, method: &Method) -> TokenStream {
         error: error(service, &returns),
         returns,
     };
-    let context = method.has(Role::Context).then(|| quote!(let context = call.context().clone();));
+    let context = method.has(Role::Context).then(|| quote!(let context = call.context();));
     let run = match method.encoding {
         Encoding::Raw if method.has(Role::InPlaceReply) => arm.in_place(),
         Encoding::Raw => arm.raw(),

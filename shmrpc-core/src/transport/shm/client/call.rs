@@ -4,20 +4,23 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     Open, Shared,
     peers::method_name,
     ring::{Key, Waiter, read_reply},
-    rings::NewCall,
+    rings::{NewCall, Peer},
 };
 use crate::{
     client::{PendingCall, Reply},
     error::{RpcError, Status},
     method::Shape,
-    shm::{channel::Channel, doorbell::monotonic_ns},
+    shm::{
+        doorbell::{current_cpu, monotonic_ns},
+        ticks::{Ticks, coarse_ns, coarse_step_ns},
+    },
     transport::{
         Outbound,
         inproc::{not_unary, unknown},
@@ -28,27 +31,25 @@ use crate::{
     },
 };
 
-pub(super) struct ShmCall {
-    /// Keeps the connection until the call is over, even if its owner has let go of it.
-    shared: Arc<Open>,
-    channel: Arc<Channel>,
+/// A call that has been published and not yet taken or given up. Whoever holds it does one of the two.
+struct Flight {
     key: Key,
     /// The call's number on the ring when it was published; a retry gets another.
     index: u32,
     method: u64,
-    begun: Instant,
     after: Duration,
     deadline_ns: u64,
-    /// Whether a sleeping worker had to be woken: spinning would only be in its way.
-    woke: bool,
+    peer: Peer,
+    alone: bool,
+    in_arena: bool,
     done: bool,
-    task: Option<TaskWaits>,
 }
 
-impl ShmCall {
-    pub(super) fn begin(shared: &Arc<Open>, call: &Outbound<'_>) -> Result<Self, RpcError> {
-        let begun = Instant::now();
-        let deadline_ns = monotonic_ns().saturating_add(call.deadline.as_nanos() as u64);
+impl Flight {
+    fn begin(shared: &Shared, call: &Outbound<'_>) -> Result<Self, RpcError> {
+        // Late by a tick of the system at most, and never early.
+        let now_ns = coarse_ns() + coarse_step_ns();
+        let deadline_ns = now_ns.saturating_add(call.deadline.as_nanos() as u64);
         let new = NewCall {
             method: call.method.id.0,
             door: call.door as u8,
@@ -58,56 +59,61 @@ impl ShmCall {
         };
         let mut state = shared.lock();
         let state = &mut *state;
-        match state.methods.get(&call.method.id) {
-            Some(Shape::Unary) => {}
-            Some(shape) => return Err(not_unary(&shared.service, call.method, *shape)),
-            // Nobody lives who could tell: the next worker decides.
-            None if state.methods.is_empty() => {}
-            None => return Err(unknown(&shared.service, call.method)),
+        if state.last_method != Some(call.method.id) {
+            match state.methods.get(&call.method.id) {
+                Some(Shape::Unary) => state.last_method = Some(call.method.id),
+                Some(shape) => return Err(not_unary(&shared.service, call.method, *shape)),
+                // Nobody lives who could tell: the next worker decides.
+                None if state.methods.is_empty() => {}
+                None => return Err(unknown(&shared.service, call.method)),
+            }
         }
-        let (key, index, woke) = state.rings.publish(&new, &state.peers)?;
+        let published = state.rings.publish(&new, &state.peers)?;
+        if shared.lanes[usize::from(published.key.ring)].get().is_none() {
+            shared.publish_lanes(&state.rings);
+        }
         Ok(Self {
-            shared: Arc::clone(shared),
-            channel: Arc::clone(&state.rings.ring(key).channel),
-            key,
-            index,
+            key: published.key,
+            index: published.index,
             method: call.method.id.0,
-            begun,
             after: call.deadline,
             deadline_ns,
-            woke,
+            peer: published.peer,
+            alone: published.alone,
+            in_arena: published.in_arena,
             done: false,
-            task: None,
         })
     }
 
-    /// The outcome, if it is there. A reply in an arena that we have not mapped yet has been announced
-    /// already: the announcement is in the worker's socket.
-    fn take(&mut self) -> Option<Result<Reply, RpcError>> {
-        if let Some(header) = self.channel.reply(self.key.slot, self.index)
+    /// The outcome, if it is there; the answer is appended to `body`. A reply in an arena that we have not
+    /// mapped yet has been announced already: the announcement is in the worker's socket.
+    fn take(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Option<Result<Status, RpcError>> {
+        let lane = shared.lane(self.key);
+        if let Some(header) = lane.channel.reply(self.key.slot, self.index)
             && header.place.arena == 0
         {
-            let reply = read_reply(&self.channel, self.key.slot, header, None)?;
-            self.shared.lock().rings.finish(self.key);
-            return Some(self.outcome(reply));
+            let status = read_reply(&lane.channel, self.key.slot, header, None, body)?;
+            self.finish(shared);
+            return Some(self.outcome(shared, status, body));
         }
         for attempt in 0..100 {
-            let shared = Arc::clone(&self.shared);
             let mut state = shared.lock();
             if let Some(outcome) = state.rings.take_outcome(self.key) {
                 drop(state);
-                return Some(self.outcome(outcome));
+                let status = outcome.map(|reply| {
+                    *body = reply.body;
+                    reply.status
+                });
+                return Some(self.outcome(shared, status, body));
             }
             let header = state.rings.answer(self.key)?;
             self.index = state.rings.call(self.key)?.index;
-            let worker = self
-                .channel
-                .claimer(self.key.slot, self.index)
-                .and_then(|who| state.peers.claimer(who).cloned());
+            let claimer = lane.channel.claimer(self.key.slot, self.index);
+            let worker = claimer.and_then(|who| state.peers.claimer(who).cloned());
             drop(state);
-            if let Some(reply) = read_reply(&self.channel, self.key.slot, header, worker.as_deref()) {
-                self.shared.lock().rings.finish(self.key);
-                return Some(self.outcome(reply));
+            if let Some(status) = read_reply(&lane.channel, self.key.slot, header, worker.as_deref(), body) {
+                self.finish(shared);
+                return Some(self.outcome(shared, status, body));
             }
             match worker {
                 Some(worker) => {
@@ -120,92 +126,235 @@ impl ShmCall {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.shared.lock().rings.finish(self.key);
-        Some(self.outcome(Err(RpcError::Protocol("a reply in an arena that was never announced".into()))))
+        self.finish(shared);
+        let error = RpcError::Protocol("a reply in an arena that was never announced".into());
+        Some(self.outcome(shared, Err(error), body))
     }
 
-    fn outcome(&mut self, outcome: Result<Reply, RpcError>) -> Result<Reply, RpcError> {
+    /// Gives the slot back after an answer.
+    fn finish(&mut self, shared: &Shared) {
         self.done = true;
-        self.task = None;
-        let reply = outcome?;
-        match reply.status {
-            Status::Ok | Status::ServiceError => Ok(reply),
+        if self.in_arena {
+            shared.lock().rings.finish(self.key);
+        } else {
+            shared.lane(self.key).finish(self.key.slot);
+        }
+    }
+
+    fn outcome(
+        &mut self,
+        shared: &Shared,
+        outcome: Result<Status, RpcError>,
+        body: &[u8],
+    ) -> Result<Status, RpcError> {
+        self.done = true;
+        match outcome? {
+            status @ (Status::Ok | Status::ServiceError) => Ok(status),
             status => {
-                let (service, method) = self.names();
-                Err(RpcError::from_reply(status, &reply.body, &service, &method, self.after))
+                let (service, method) = self.names(shared);
+                Err(RpcError::from_reply(status, body, &service, &method, self.after))
             }
         }
     }
 
-    fn names(&self) -> (String, String) {
-        let state = self.shared.lock();
-        (self.shared.service.clone(), method_name(state.description.as_deref(), self.method))
+    fn names(&self, shared: &Shared) -> (String, String) {
+        let state = shared.lock();
+        (shared.service.clone(), method_name(state.description.as_deref(), self.method))
     }
 
     /// Gives the call up: its slot says so, and is free when the worker is done with it.
-    fn abandon(&mut self) {
-        self.done = true;
-        self.task = None;
-        self.shared.lock().rings.abandon(self.key);
+    fn abandon(&mut self, shared: &Shared) {
+        if !self.done && shared.node.is_ours() {
+            self.done = true;
+            shared.lock().rings.abandon(self.key);
+        }
     }
 
-    fn overdue(&mut self) -> RpcError {
-        let (service, method) = self.names();
-        self.abandon();
+    fn overdue(&mut self, shared: &Shared) -> RpcError {
+        let (service, method) = self.names(shared);
+        self.abandon(shared);
         RpcError::DeadlineExceeded { service, method, after: self.after }
     }
 
-    fn spin(&mut self) -> Option<Result<Reply, RpcError>> {
-        if self.woke {
-            return None;
+    /// How long to watch for the answer before sleeping.
+    fn patience(&self, shared: &Shared) -> Duration {
+        match self.peer {
+            Peer::Woken => Duration::ZERO,
+            Peer::OnCpu(cpu) if cpu == current_cpu() & 0xffff => Duration::ZERO,
+            Peer::OnCpu(_) | Peer::Unknown => shared.patience.budget(),
         }
-        let budget = self.shared.spin_budget();
-        if budget.is_zero() {
-            return None;
+    }
+
+    /// Watches for the answer; whether it came.
+    fn watch(&self, shared: &Shared) -> bool {
+        let lane = shared.lane(self.key);
+        let answered = || lane.channel.is_answered(self.key.slot, self.index);
+        let patience = self.patience(shared);
+        if patience.is_zero() {
+            return answered();
         }
+        let began = Ticks::now();
+        let until = began.plus(patience);
+        let mut looks = 0_u32;
         loop {
-            for _ in 0..64 {
-                if self.channel.reply(self.key.slot, self.index).is_some() {
-                    return self.take();
-                }
+            let now = Ticks::now();
+            if answered() {
+                shared.patience.learn(now.ns_since(began));
+                return true;
+            }
+            if now.reached(until) {
+                return false;
+            }
+            looks += 1;
+            // Close together at first; a long watch leaves more to a sibling on the same core.
+            if looks > 64 {
                 std::hint::spin_loop();
             }
-            if self.begun.elapsed() > budget {
-                return None;
+        }
+    }
+
+    fn wait(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+        shared.check_fork()?;
+        if self.watch(shared)
+            && let Some(outcome) = self.take(shared, body)
+        {
+            return outcome;
+        }
+        let began = Ticks::now();
+        let outcome = self.sleep(shared, body);
+        if self.peer != Peer::Woken {
+            shared.patience.learn(Ticks::now().ns_since(began));
+        }
+        shared.node.hub().pass_on();
+        outcome
+    }
+
+    /// Waits for the answer asleep.
+    fn sleep(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+        loop {
+            if let Some(outcome) = self.take(shared, body) {
+                return outcome;
+            }
+            if monotonic_ns() >= self.deadline_ns {
+                return Err(self.overdue(shared));
+            }
+            if self.note(shared, || Waiter::Thread(std::thread::current())) {
+                let key = self.key;
+                shared.node.hub().sleep(&**shared, self.deadline_ns, || shared.lock().rings.is_decided(key));
             }
         }
+    }
+
+    /// Notes whom to wake; whether the call is still under way.
+    fn note(&mut self, shared: &Shared, waiter: impl FnOnce() -> Waiter) -> bool {
+        // Made before and dropped after the lock is held: a waker may run anything.
+        let waiter = waiter();
+        let mut state = shared.lock();
+        let Some(call) = state.rings.call(self.key) else { return false };
+        self.index = call.index;
+        let before = call.set_waiter(waiter);
+        drop(state);
+        drop(before);
+        true
+    }
+}
+
+/// A call whose caller stays until it is over.
+struct Attended<'a> {
+    shared: &'a Arc<Shared>,
+    flight: Flight,
+}
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        self.flight.abandon(self.shared);
+    }
+}
+
+/// Calls and waits; the reply is appended to `body`.
+pub(super) fn call(
+    shared: &Arc<Shared>,
+    call: &Outbound<'_>,
+    body: &mut Vec<u8>,
+) -> Result<Status, RpcError> {
+    let mut attended = Attended { shared, flight: Flight::begin(shared, call)? };
+    attended.flight.wait(shared, body)
+}
+
+/// A call that is waited for later, or by a task.
+pub(crate) struct ShmCall {
+    /// Keeps the connection until the call is over, even if its owner has let go of it.
+    open: Arc<Open>,
+    flight: Flight,
+    /// Until when the task is polled again and again, rather than woken.
+    watch_until: Option<Ticks>,
+    task: Option<TaskWaits>,
+}
+
+impl ShmCall {
+    pub(super) fn begin(open: &Arc<Open>, call: &Outbound<'_>) -> Result<Self, RpcError> {
+        let flight = Flight::begin(open, call)?;
+        Ok(Self { open: Arc::clone(open), flight, watch_until: None, task: None })
+    }
+
+    fn take(&mut self) -> Option<Result<Reply, RpcError>> {
+        let mut body = Vec::new();
+        let outcome = self.flight.take(&self.open, &mut body)?;
+        self.task = None;
+        Some(outcome.map(|status| Reply { status, body }))
+    }
+
+    /// While answers come sooner than a thread could be woken: alone, the task looks for its answer for as long
+    /// as a thread would; beside others it has itself polled again, so that they run meanwhile. Whether there is
+    /// more to wait for in this way.
+    fn watch(&mut self, cx: &Context<'_>) -> bool {
+        let until = *self.watch_until.get_or_insert_with(|| {
+            let began = Ticks::now();
+            began.plus(self.flight.patience(&self.open))
+        });
+        if self.flight.alone {
+            self.flight.watch(&self.open);
+            return false;
+        }
+        let watching = !Ticks::now().reached(until);
+        if watching {
+            cx.waker().wake_by_ref();
+        }
+        watching
     }
 }
 
 impl PendingCall for ShmCall {
     fn wait(&mut self) -> Result<Reply, RpcError> {
-        self.shared.check_fork()?;
-        if let Some(outcome) = self.spin() {
-            self.shared.learn_wait(self.begun.elapsed());
-            return outcome;
-        }
-        let outcome = self.sleep();
-        self.shared.node.hub().pass_on();
-        outcome
+        let mut body = Vec::new();
+        let status = self.flight.wait(&self.open, &mut body)?;
+        Ok(Reply { status, body })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
-        if let Err(forked) = self.shared.check_fork() {
+        if let Err(forked) = self.open.check_fork() {
             return Poll::Ready(Err(forked));
         }
         if let Some(outcome) = self.take() {
             return Poll::Ready(outcome);
         }
-        if monotonic_ns() >= self.deadline_ns {
-            return Poll::Ready(Err(self.overdue()));
+        if self.task.is_none() && self.watch(cx) {
+            return Poll::Pending;
         }
-        self.note(|| Waiter::Task(cx.waker().clone()));
+        if let Some(outcome) = self.take() {
+            return Poll::Ready(outcome);
+        }
+        if monotonic_ns() >= self.flight.deadline_ns {
+            self.task = None;
+            return Poll::Ready(Err(self.flight.overdue(&self.open)));
+        }
+        self.flight.note(&self.open, || Waiter::Task(cx.waker().clone()));
+        let hub = self.open.node.hub();
         if self.task.is_none() {
-            let hub = self.shared.node.hub();
             hub.ensure_reactor();
             self.task = Some(hub.task_waits());
         }
-        self.shared.node.hub().announce(&***self.shared, self.deadline_ns);
+        hub.announce(&***self.open, self.flight.deadline_ns);
         // It may have come between the first look and the note of whom to wake.
         match self.take() {
             Some(outcome) => Poll::Ready(outcome),
@@ -214,42 +363,9 @@ impl PendingCall for ShmCall {
     }
 }
 
-impl ShmCall {
-    /// Notes whom to wake; whether the call is still under way.
-    fn note(&mut self, waiter: impl FnOnce() -> Waiter) -> bool {
-        // Made before and dropped after the lock is held: a waker may run anything.
-        let mut waiter = waiter();
-        let mut state = self.shared.lock();
-        let Some(call) = state.rings.call(self.key) else { return false };
-        self.index = call.index;
-        std::mem::swap(&mut call.waiter, &mut waiter);
-        drop(state);
-        true
-    }
-
-    /// Waits for the answer asleep.
-    fn sleep(&mut self) -> Result<Reply, RpcError> {
-        loop {
-            if let Some(outcome) = self.take() {
-                self.shared.learn_wait(self.begun.elapsed());
-                return outcome;
-            }
-            if monotonic_ns() >= self.deadline_ns {
-                return Err(self.overdue());
-            }
-            if self.note(|| Waiter::Thread(std::thread::current())) {
-                let (shared, key) = (&**self.shared, self.key);
-                shared.node.hub().sleep(&**shared, self.deadline_ns, || shared.lock().rings.is_decided(key));
-            }
-        }
-    }
-}
-
 impl Drop for ShmCall {
     fn drop(&mut self) {
-        if !self.done && self.shared.node.is_ours() {
-            self.abandon();
-        }
+        self.flight.abandon(&self.open);
     }
 }
 

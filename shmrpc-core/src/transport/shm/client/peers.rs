@@ -148,6 +148,7 @@ impl Shared {
         state.peers.workers.push(worker);
         state.peers.alone_since_ns = None;
         state.methods = state.peers.methods();
+        state.last_method = None;
         state.rings.aim(&state.peers);
         state.dialling = state.dialling.saturating_sub(1);
         self.greeted.notify_all();
@@ -165,6 +166,7 @@ impl Shared {
         state.peers.workers.retain(|worker| worker.nonce != dead.nonce);
         dead.board.leave_worker(dead.index, dead.nonce);
         state.methods = state.peers.methods();
+        state.last_method = None;
         if state.peers.workers.is_empty() {
             state.peers.alone_since_ns = Some(monotonic_ns());
         }

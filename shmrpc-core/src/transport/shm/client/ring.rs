@@ -1,7 +1,14 @@
 //! One ring of a connection: its channel, the numbers that it has on boards, the slots that are free, and the
 //! calls that lie in the others. Which ring a call goes to, and who is woken for it, is decided in `rings`.
 
-use std::{sync::Arc, task::Waker, thread::Thread};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    task::Waker,
+    thread::Thread,
+};
 
 use super::peers::Worker;
 use crate::{
@@ -11,20 +18,39 @@ use crate::{
     shm::{
         arena::Extent,
         board::Board,
-        channel::{Channel, ReplyHeader},
+        channel::{Channel, REPLY_INLINE_BYTES, ReplyHeader},
         region::RegionError,
     },
     transport::shm::message::Message,
 };
 
+/// What callers use of a ring without the connection's lock: they watch their slot, and give it back.
+pub(super) struct Lane {
+    pub(super) channel: Channel,
+    /// A word a slot: the number of the call that has it, or 0.
+    busy: Box<[AtomicU64]>,
+    /// Calls that have given their slots back, ever.
+    finished: AtomicU32,
+}
+
+impl Lane {
+    /// Frees the slot of a call: after its answer, or the death of its claimer.
+    pub(super) fn finish(&self, slot: u16) {
+        // Release, both: who takes the slot comes after whatever we have read from it.
+        self.busy[usize::from(slot)].store(0, Ordering::Release);
+        self.finished.fetch_add(1, Ordering::Release);
+    }
+}
+
 pub(super) struct Ring {
-    pub(super) channel: Arc<Channel>,
+    pub(super) lane: Arc<Lane>,
     pub(super) nonce: u64,
     pub(super) bindings: Vec<Binding>,
-    pub(super) free: Vec<u16>,
-    pub(super) calls: Vec<Option<Call>>,
+    /// One a slot; of those that are free, the last.
+    calls: Vec<Call>,
     pub(super) next: u32,
-    pub(super) in_flight: usize,
+    /// Calls that have taken slots, ever.
+    begun: u32,
 }
 
 /// A ring's number on a board.
@@ -34,22 +60,31 @@ pub(super) struct Binding {
 }
 
 /// A call under way.
+#[derive(Default)]
 pub(super) struct Call {
     pub(super) index: u32,
     pub(super) serial: u64,
     pub(super) method: u64,
+    pub(super) deadline_ns: u64,
+    pub(super) extent: Option<Extent>,
     pub(super) idempotent: bool,
     pub(super) retried: bool,
     pub(super) abandoned: bool,
-    pub(super) extent: Option<Extent>,
-    pub(super) deadline_ns: u64,
-    pub(super) waiter: Waiter,
+    /// What most calls never need.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+pub(super) struct Rare {
+    waiter: Waiter,
     /// Decided without an answer in the slot.
-    pub(super) outcome: Option<Result<Reply, RpcError>>,
+    outcome: Option<Result<Reply, RpcError>>,
 }
 
 /// Who is woken when the answer is there.
+#[derive(Default)]
 pub(super) enum Waiter {
+    #[default]
     Nobody,
     Thread(Thread),
     Task(Waker),
@@ -68,14 +103,32 @@ impl Waiter {
 
 impl Call {
     pub(super) fn decide(&mut self, outcome: Result<Reply, RpcError>, due: &mut Vec<Waiter>) {
-        self.outcome = Some(outcome);
+        self.rare.get_or_insert_default().outcome = Some(outcome);
         self.wake(due);
     }
 
+    pub(super) fn is_decided(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.outcome.is_some())
+    }
+
+    pub(super) fn take_outcome(&mut self) -> Option<Result<Reply, RpcError>> {
+        self.rare.as_mut()?.outcome.take()
+    }
+
+    /// Who waits, if anybody does.
+    pub(super) fn waiter(&self) -> Option<&Waiter> {
+        let waiter = self.rare.as_ref().map(|rare| &rare.waiter);
+        waiter.filter(|waiter| !matches!(waiter, Waiter::Nobody))
+    }
+
+    /// Notes who waits, in place of who did.
+    pub(super) fn set_waiter(&mut self, waiter: Waiter) -> Waiter {
+        std::mem::replace(&mut self.rare.get_or_insert_default().waiter, waiter)
+    }
+
     pub(super) fn wake(&mut self, due: &mut Vec<Waiter>) {
-        match std::mem::replace(&mut self.waiter, Waiter::Nobody) {
-            Waiter::Nobody => {}
-            waiter => due.push(waiter),
+        if self.waiter().is_some() {
+            due.push(self.set_waiter(Waiter::Nobody));
         }
     }
 }
@@ -83,7 +136,7 @@ impl Call {
 /// Where a call is; the serial number tells it from the slot's later uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    pub(super) ring: usize,
+    pub(super) ring: u8,
     pub(super) slot: u16,
     pub(super) serial: u64,
 }
@@ -91,14 +144,64 @@ pub(super) struct Key {
 impl Ring {
     pub(super) fn new(slots: usize) -> Result<Self, RegionError> {
         Ok(Self {
-            channel: Arc::new(Channel::create(slots)?),
+            lane: Arc::new(Lane {
+                channel: Channel::create(slots)?,
+                busy: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+                finished: AtomicU32::new(0),
+            }),
             nonce: random_u64(),
             bindings: Vec::new(),
-            free: (0..slots as u16).rev().collect(),
-            calls: (0..slots).map(|_| None).collect(),
+            calls: (0..slots).map(|_| Call::default()).collect(),
             next: 0,
-            in_flight: 0,
+            begun: 0,
         })
+    }
+
+    /// Calls that have slots. Others may give theirs back at any time.
+    pub(super) fn in_flight(&self) -> usize {
+        // Pairs with the Release in `finish`: the slots of those that are counted as finished are free.
+        self.begun.wrapping_sub(self.lane.finished.load(Ordering::Acquire)) as usize
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether one more call may be under way; see `Channel`.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight() < self.calls.len() - 1
+    }
+
+    /// Takes a free slot for a call, at best that which its entry lies in. There must be room.
+    pub(super) fn take_slot(&mut self, serial: u64) -> u16 {
+        let natural = usize::from(self.lane.channel.natural_slot(self.next));
+        let mut slots = (0..self.calls.len()).map(|step| (natural + step) & (self.calls.len() - 1));
+        let free = |&slot: &usize| self.lane.busy[slot].load(Ordering::Acquire) == 0;
+        let slot = slots.find(free).expect("the ring was chosen for its room");
+        self.lane.busy[slot].store(serial, Ordering::Relaxed);
+        self.begun = self.begun.wrapping_add(1);
+        slot as u16
+    }
+
+    /// Notes a call that has taken a slot.
+    pub(super) fn note(&mut self, slot: u16, call: Call) {
+        self.calls[usize::from(slot)] = call;
+    }
+
+    /// The call in a slot, if it has one.
+    pub(super) fn call(&mut self, slot: u16) -> Option<&mut Call> {
+        let busy = self.lane.busy[usize::from(slot)].load(Ordering::Acquire);
+        let call = &mut self.calls[usize::from(slot)];
+        (busy != 0 && call.serial == busy).then_some(call)
+    }
+
+    /// All calls that have slots.
+    pub(super) fn calls(&mut self) -> impl Iterator<Item = (u16, &mut Call)> {
+        let busy = self.lane.busy.iter().map(|serial| serial.load(Ordering::Acquire));
+        let calls = self.calls.iter_mut().zip(busy).enumerate();
+        calls
+            .filter(|(_, (call, busy))| *busy != 0 && call.serial == *busy)
+            .map(|(n, (call, _))| (n as u16, call))
     }
 
     /// Announces the ring to a worker, under its number on the worker's board.
@@ -114,7 +217,7 @@ impl Ring {
                 number
             }
         };
-        worker.link.send(&Message::Attach { channel: self.nonce, number }, &[self.channel.fd()]);
+        worker.link.send(&Message::Attach { channel: self.nonce, number }, &[self.lane.channel.fd()]);
         Ok(())
     }
 
@@ -131,41 +234,41 @@ impl Ring {
     }
 
     pub(super) fn unclaimed(&self) -> bool {
-        self.in_flight > 0 && self.channel.next_unclaimed() != self.next
+        self.in_flight() > 0 && self.lane.channel.next_unclaimed() != self.next
     }
 
     /// Appends a slot to the ring under a new number.
     pub(super) fn publish(&mut self, slot: u16) -> u32 {
         let index = self.next;
         self.next = index.wrapping_add(1);
-        self.channel.publish(index, slot);
+        self.lane.channel.publish(index, slot);
         index
     }
 }
 
-/// Copies a reply out; `None` when it lies in an arena that is not known (yet).
+/// Appends a copy of a reply to `body`; `None` when it lies in an arena that is not known (yet).
 pub(super) fn read_reply(
     channel: &Channel,
     slot: u16,
     header: ReplyHeader,
     worker: Option<&Worker>,
-) -> Option<Result<Reply, RpcError>> {
+    body: &mut Vec<u8>,
+) -> Option<Result<Status, RpcError>> {
     let len = header.place.len_bytes as usize;
     let status = Status::from_u16(header.status);
-    let mut body = Vec::new();
     if header.place.arena == 0 {
-        if len > crate::shm::channel::REPLY_INLINE_BYTES {
+        if len > REPLY_INLINE_BYTES {
             return Some(Err(RpcError::Protocol(format!("inline reply of {len} bytes"))));
         }
-        channel.region().copy_out(channel.reply_inline(slot), len, &mut body);
+        channel.region().copy_out(channel.reply_inline(slot), len, body);
     } else {
         let region = worker?.arena(header.place.arena)?;
         let offset = usize::try_from(header.place.offset).unwrap_or(usize::MAX);
         if !region.holds(offset, len) {
             return Some(Err(RpcError::Protocol(format!("reply of {len} bytes outside its arena"))));
         }
-        region.copy_out(offset, len, &mut body);
+        region.copy_out(offset, len, body);
         crate::shm::arena::release(&region, header.place.offset);
     }
-    Some(Ok(Reply { status, body }))
+    Some(Ok(status))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     peers::{Peers, Worker},
-    ring::{Call, Key, Ring, Waiter, read_reply},
+    ring::{Call, Key, Lane, Ring, Waiter, read_reply},
 };
 use crate::{
     client::Reply,
@@ -25,12 +25,22 @@ use crate::{
     transport::shm::message::Message,
 };
 
-const FIRST_SLOTS: usize = 16;
+/// The slots of the rings of a connection: the first fits a page, and each is made when those before are full.
+const SLOTS: [usize; RINGS] = [2, 16, 128, 1024, MAX_SLOTS];
+/// Most rings of a connection.
+pub(super) const RINGS: usize = 5;
+/// Calls after which a ring that turned out too large is left for a smaller one.
+const REVIEW: u32 = 256;
 /// Memory for arguments of one connection.
 const ARENA_CAP_BYTES: usize = 4 << 30;
 
 pub(super) struct Rings {
     rings: Vec<Ring>,
+    /// Where calls are published now; the most that were under way there since the last review; and when the next
+    /// is.
+    current: usize,
+    peak: usize,
+    review_in: u32,
     arenas: Arenas,
     targets: Vec<Target>,
     next_serial: u64,
@@ -56,10 +66,40 @@ pub(super) struct NewCall<'a> {
     pub(super) payload: &'a [u8],
 }
 
+/// A call that has been published.
+pub(super) struct Published {
+    pub(super) key: Key,
+    pub(super) index: u32,
+    pub(super) peer: Peer,
+    /// No other call was under way on its ring.
+    pub(super) alone: bool,
+    pub(super) in_arena: bool,
+}
+
+/// What is known of who will serve a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// It had to be woken: watching for its answer would only be in its way.
+    Woken,
+    /// It watches the ring, on that processor.
+    OnCpu(u32),
+    /// Somebody is awake, or nobody is there.
+    Unknown,
+}
+
+impl Peer {
+    fn from_mark(attended: u64) -> Self {
+        if attended == 0 { Self::Unknown } else { Self::OnCpu((attended >> 16) as u32 & 0xffff) }
+    }
+}
+
 impl Rings {
     pub(super) fn new() -> Result<Self, RegionError> {
         Ok(Self {
-            rings: vec![Ring::new(FIRST_SLOTS)?],
+            rings: vec![Ring::new(SLOTS[0])?],
+            current: 0,
+            peak: 0,
+            review_in: REVIEW,
             arenas: Arenas::new(ARENA_CAP_BYTES),
             targets: Vec::new(),
             next_serial: 0,
@@ -69,8 +109,9 @@ impl Rings {
         })
     }
 
-    pub(super) fn ring(&self, key: Key) -> &Ring {
-        &self.rings[key.ring]
+    /// What callers use of each ring.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.rings.iter().map(|ring| &ring.lane)
     }
 
     /// Gives a worker everything that it needs to serve this connection.
@@ -104,54 +145,51 @@ impl Rings {
         }
     }
 
-    /// Publishes a call and makes sure that somebody looks; says where it is, its number, and whether a
-    /// sleeping worker had to be woken.
-    pub(super) fn publish(
-        &mut self,
-        call: &NewCall<'_>,
-        peers: &Peers,
-    ) -> Result<(Key, u32, bool), RpcError> {
-        self.reap(peers);
-        let ring_number = self.ring_with_room(peers)?;
-        let (place, extent) = self.place(call.payload, peers)?;
-        self.next_serial += 1;
-        let ring = &mut self.rings[ring_number];
-        let slot = ring.free.pop().expect("the ring was chosen for its room");
-        if extent.is_none() {
-            ring.channel.region().copy_in(ring.channel.call_inline(slot), call.payload);
+    /// Publishes a call and makes sure that somebody looks.
+    pub(super) fn publish(&mut self, call: &NewCall<'_>, peers: &Peers) -> Result<Published, RpcError> {
+        if !self.abandoned.is_empty() {
+            self.reap(peers);
         }
-        let serial = self.next_serial;
+        let number = self.ring_with_room(peers)?;
+        let (place, extent) = self.place(call.payload, peers)?;
+        let serial = self.next_serial();
+        let ring = &mut self.rings[number];
+        let alone = ring.in_flight() == 0;
+        let slot = ring.take_slot(serial);
+        let channel = &ring.lane.channel;
+        if extent.is_none() {
+            channel.region().copy_in(channel.call_inline(slot), call.payload);
+        }
         let header = CallHeader {
             call_id: serial,
             method: call.method,
             deadline_ns: call.deadline_ns,
             place,
             door: call.door,
+            cancelled: false,
         };
-        ring.channel.write_call(slot, &header);
+        channel.write_call(slot, &header);
         let index = ring.publish(slot);
-        ring.in_flight += 1;
-        ring.calls[usize::from(slot)] = Some(Call {
-            index,
-            serial,
-            method: call.method,
-            idempotent: call.idempotent,
-            retried: false,
-            abandoned: false,
-            extent,
-            deadline_ns: call.deadline_ns,
-            waiter: Waiter::Nobody,
-            outcome: None,
-        });
         fence_after_publish();
-        let attended = ring.channel.attended().load(Ordering::Relaxed) != 0;
-        let woke = if attended && ring.in_flight == 1 {
-            // A worker is looking at this very ring.
-            false
-        } else {
-            ring.set_ready() && !attended && self.wake_one()
-        };
-        Ok((Key { ring: ring_number, slot, serial }, index, woke))
+        let attended = ring.lane.channel.attended().load(Ordering::Relaxed);
+        ring.note(
+            slot,
+            Call {
+                index,
+                serial,
+                method: call.method,
+                deadline_ns: call.deadline_ns,
+                extent,
+                idempotent: call.idempotent,
+                ..Call::default()
+            },
+        );
+        // If this is the only call, whoever attends is looking at this very ring.
+        let told = (attended == 0 || !alone) && ring.set_ready();
+        let woke = told && attended == 0 && self.wake_one();
+        let peer = if woke { Peer::Woken } else { Peer::from_mark(attended) };
+        let key = Key { ring: number as u8, slot, serial };
+        Ok(Published { key, index, peer, alone, in_arena: extent.is_some() })
     }
 
     /// A number that no other call of this connection has.
@@ -161,23 +199,41 @@ impl Rings {
     }
 
     fn ring_with_room(&mut self, peers: &Peers) -> Result<usize, RpcError> {
-        let last = self.rings.len() - 1;
-        if !self.rings[last].free.is_empty() {
-            return Ok(last);
+        self.review_in -= 1;
+        if self.review_in == 0 {
+            self.review();
         }
-        let slots = self.rings[last].calls.len() * 4;
-        if slots <= MAX_SLOTS {
+        let ring = &self.rings[self.current];
+        self.peak = self.peak.max(ring.in_flight());
+        if ring.has_room() {
+            return Ok(self.current);
+        }
+        if let Some(larger) = (self.current + 1..self.rings.len()).find(|&n| self.rings[n].has_room()) {
+            self.current = larger;
+            return Ok(larger);
+        }
+        if let Some(&slots) = SLOTS.get(self.rings.len()) {
             let mut ring = Ring::new(slots).map_err(|e| RpcError::NoSpace(e.to_string()))?;
             if let Err(reason) = peers.workers().iter().try_for_each(|worker| ring.hand_to(worker)) {
                 ring.leave();
                 return Err(RpcError::Busy(reason));
             }
             self.rings.push(ring);
-            return Ok(last + 1);
+            self.current = self.rings.len() - 1;
+            return Ok(self.current);
         }
         // The largest ring is full: the smaller ones may have room again.
-        let room = self.rings.iter().rposition(|ring| !ring.free.is_empty());
+        let room = self.rings.iter().rposition(Ring::has_room);
         room.ok_or_else(|| RpcError::Busy("5000 calls are under way on this connection".into()))
+    }
+
+    /// Back to the smallest ring that would have done lately: the fewer slots, the warmer they are.
+    fn review(&mut self) {
+        let fits = |ring: &Ring| ring.slots() > 2 * self.peak;
+        let smaller = self.rings[..self.current].iter().position(|ring| fits(ring) && ring.has_room());
+        self.current = smaller.unwrap_or(self.current);
+        self.peak = 0;
+        self.review_in = REVIEW;
     }
 
     /// Puts an argument where workers can read it.
@@ -230,19 +286,19 @@ impl Rings {
     /// Whether there is nothing left to wait for: an answer, an outcome, or no such call.
     pub(super) fn is_decided(&mut self, key: Key) -> bool {
         match self.call(key) {
-            Some(call) if call.outcome.is_none() => self.answer(key).is_some(),
+            Some(call) if !call.is_decided() => self.answer(key).is_some(),
             _ => true,
         }
     }
 
     /// The call with that key, unless it has been answered and taken.
     pub(super) fn call(&mut self, key: Key) -> Option<&mut Call> {
-        self.rings[key.ring].calls[usize::from(key.slot)].as_mut().filter(|call| call.serial == key.serial)
+        self.rings[usize::from(key.ring)].call(key.slot).filter(|call| call.serial == key.serial)
     }
 
     /// An outcome that was decided without an answer in the slot.
     pub(super) fn take_outcome(&mut self, key: Key) -> Option<Result<Reply, RpcError>> {
-        let outcome = self.call(key)?.outcome.take()?;
+        let outcome = self.call(key)?.take_outcome()?;
         self.finish(key);
         Some(outcome)
     }
@@ -250,31 +306,28 @@ impl Rings {
     /// The header of a call's answer, if it is there.
     pub(super) fn answer(&mut self, key: Key) -> Option<ReplyHeader> {
         let index = self.call(key)?.index;
-        self.rings[key.ring].channel.reply(key.slot, index)
+        self.rings[usize::from(key.ring)].lane.channel.reply(key.slot, index)
     }
 
     /// Frees a call's slot and arguments. Only after its answer, or the death of its claimer.
     pub(super) fn finish(&mut self, key: Key) {
-        let ring = &mut self.rings[key.ring];
-        if let Some(call) = ring.calls[usize::from(key.slot)].take() {
-            ring.free.push(key.slot);
-            ring.in_flight -= 1;
-            if let Some(extent) = call.extent {
-                self.arenas.free(extent);
-            }
+        let Some(call) = self.call(key) else { return };
+        if let Some(extent) = call.extent.take() {
+            self.arenas.free(extent);
         }
+        self.rings[usize::from(key.ring)].lane.finish(key.slot);
     }
 
     /// Nobody waits for the call any more. Its slot is free when its answer comes.
     pub(super) fn abandon(&mut self, key: Key) {
         let Some(call) = self.call(key) else { return };
         call.abandoned = true;
-        call.waiter = Waiter::Nobody;
-        let decided = call.outcome.is_some();
+        call.set_waiter(Waiter::Nobody);
+        let decided = call.is_decided();
         if decided {
             self.finish(key);
         } else {
-            self.rings[key.ring].channel.cancel(key.slot);
+            self.rings[usize::from(key.ring)].lane.channel.cancel(key.slot);
             self.abandoned.push_back(key);
         }
     }
@@ -299,7 +352,7 @@ impl Rings {
             return true;
         }
         let Some(index) = self.call(key).map(|call| call.index) else { return true };
-        let claimer = self.rings[key.ring].channel.claimer(key.slot, index);
+        let claimer = self.rings[usize::from(key.ring)].lane.channel.claimer(key.slot, index);
         let Some(worker) = claimer.and_then(|who| peers.claimer(who)) else { return true };
         let Some(region) = worker.arena(reply.place.arena) else { return false };
         release(&region, reply.place.offset);
@@ -309,35 +362,41 @@ impl Rings {
     /// Decides the calls that a dead worker had claimed.
     pub(super) fn recover(&mut self, dead: &Worker, lost: impl Fn(u64) -> RpcError) {
         for ring in &mut self.rings {
-            let attended = ring.channel.attended();
+            let lane = Arc::clone(&ring.lane);
+            let attended = lane.channel.attended();
             let by = attended.load(Ordering::Acquire);
             if by & 0xffff == u64::from(dead.index) + 1 {
                 let _ = attended.compare_exchange(by, 0, Ordering::AcqRel, Ordering::Relaxed);
             }
-            for slot in 0..ring.calls.len() as u16 {
-                let Some(call) = &mut ring.calls[usize::from(slot)] else { continue };
+            let mut again = Vec::new();
+            for (slot, call) in ring.calls() {
                 let index = call.index;
-                if call.outcome.is_some() || !ring.channel.claimed_by(slot, index, dead.claimer) {
+                if call.is_decided() || !lane.channel.claimed_by(slot, index, dead.claimer) {
                     continue;
                 }
-                if let Some(reply) = ring.channel.reply(slot, index) {
+                if let Some(reply) = lane.channel.reply(slot, index) {
                     // Answered before it died; what lies in its arena must be taken while we have it.
                     if reply.place.arena != 0 {
-                        let read = read_reply(&ring.channel, slot, reply, Some(dead));
+                        let mut body = Vec::new();
+                        let read = read_reply(&lane.channel, slot, reply, Some(dead), &mut body);
                         let outcome = read.unwrap_or_else(|| Err(lost(call.method)));
-                        call.decide(outcome, &mut self.due);
+                        call.decide(outcome.map(|status| Reply { status, body }), &mut self.due);
                     }
                     continue;
                 }
                 if call.idempotent && !call.retried && !call.abandoned {
                     call.retried = true;
-                    let index = ring.next;
-                    ring.next = index.wrapping_add(1);
-                    call.index = index;
-                    ring.channel.publish(index, slot);
+                    again.push(slot);
                 } else {
                     let error = lost(call.method);
                     call.decide(Err(error), &mut self.due);
+                }
+            }
+            for slot in again {
+                let index = ring.next;
+                if let Some(call) = ring.call(slot) {
+                    call.index = index;
+                    ring.publish(slot);
                 }
             }
         }
@@ -348,9 +407,9 @@ impl Rings {
     /// forgotten would leave its number on the ring, and the slot's next use under it.
     fn give_up_unclaimed(&mut self, error: &RpcError) {
         for ring in &mut self.rings {
-            for _ in 0..ring.in_flight {
-                let Some(claimed) = ring.channel.try_claim(Claimer::CLIENT) else { break };
-                let call = ring.calls[usize::from(claimed.slot)].as_mut();
+            for _ in 0..ring.in_flight() {
+                let Some(claimed) = ring.lane.channel.try_claim(Claimer::CLIENT) else { break };
+                let call = ring.call(claimed.slot);
                 if let Some(call) = call.filter(|call| call.index == claimed.index) {
                     call.decide(Err(error.clone()), &mut self.due);
                 }
@@ -364,7 +423,7 @@ impl Rings {
         let gone: Vec<Key> = self.abandoned.drain(..).collect();
         for key in gone {
             match self.call(key) {
-                Some(call) if call.outcome.is_some() => self.finish(key),
+                Some(call) if call.is_decided() => self.finish(key),
                 Some(_) => self.abandoned.push_back(key),
                 None => {}
             }
@@ -377,20 +436,15 @@ impl Rings {
             self.give_up_unclaimed(error);
         }
         let mut next_deadline_ns = u64::MAX;
-        for ring in &mut self.rings {
-            if ring.in_flight == 0 {
-                continue;
-            }
-            for (slot, call) in ring.calls.iter_mut().enumerate() {
-                let Some(call) = call else { continue };
-                if matches!(call.waiter, Waiter::Nobody) {
-                    continue;
-                }
-                let slot = slot as u16;
-                let decided = call.outcome.is_some() || ring.channel.reply(slot, call.index).is_some();
+        for ring in self.rings.iter_mut().filter(|ring| ring.in_flight() > 0) {
+            let lane = Arc::clone(&ring.lane);
+            for (slot, call) in ring.calls() {
+                let Some(waiter) = call.waiter() else { continue };
+                let is_task = matches!(waiter, Waiter::Task(_));
+                let decided = call.is_decided() || lane.channel.is_answered(slot, call.index);
                 if decided || call.deadline_ns <= now_ns {
                     call.wake(&mut self.due);
-                } else if matches!(call.waiter, Waiter::Task(_)) {
+                } else if is_task {
                     next_deadline_ns = next_deadline_ns.min(call.deadline_ns);
                 }
             }
@@ -403,8 +457,8 @@ impl Rings {
     }
 
     pub(super) fn announce(&self, sleeping: bool) {
-        for ring in self.rings.iter().filter(|ring| ring.in_flight > 0 || !sleeping) {
-            let word = ring.channel.sleeping();
+        for ring in self.rings.iter().filter(|ring| ring.in_flight() > 0 || !sleeping) {
+            let word = ring.lane.channel.sleeping();
             if word.load(Ordering::Relaxed) != u32::from(sleeping) {
                 word.store(u32::from(sleeping), Ordering::Relaxed);
             }
@@ -412,9 +466,9 @@ impl Rings {
     }
 
     /// One thread that waits.
-    pub(super) fn follower(&self) -> Option<Thread> {
-        self.rings.iter().flat_map(|ring| &ring.calls).flatten().find_map(|call| match &call.waiter {
-            Waiter::Thread(thread) => Some(thread.clone()),
+    pub(super) fn follower(&mut self) -> Option<Thread> {
+        self.rings.iter_mut().flat_map(Ring::calls).find_map(|(_, call)| match call.waiter() {
+            Some(Waiter::Thread(thread)) => Some(thread.clone()),
             _ => None,
         })
     }

@@ -2,9 +2,12 @@
 //! just now claiming a call or writing an answer. A worker that leaves while calls still run (its drain took
 //! too long) must never again touch a ring: its clients have written those calls off and use their slots
 //! anew.
+//!
+//! A thread of the pool says where it is in a word of its own; answers that come from elsewhere are counted in a
+//! word that they share.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -13,9 +16,22 @@ const TOUCHING: u64 = 1 << 32;
 const CLOSED: u64 = 1 << 63;
 const LEFT: u64 = 1 << 62;
 
-/// Two counts and two flags in one word, so that counting oneself in and seeing the flags is one step.
+/// Where a thread of the pool is.
+const AWAY: u32 = 0;
+const AT_RINGS: u32 = 1;
+const IN_HANDLER: u32 = 2;
+
+/// Two counts and two flags in one word, so that counting oneself in and seeing the flags is one step; and a
+/// word for each thread of the pool.
+pub(super) struct Activity {
+    shared: AtomicU64,
+    threads: Box<[Station]>,
+}
+
+/// A thread's word, on lines of its own.
 #[derive(Default)]
-pub(super) struct Activity(AtomicU64);
+#[repr(align(128))]
+struct Station(AtomicU32);
 
 /// Counted out again even if what was to be done panics.
 struct Counted<'a>(&'a AtomicU64, u64);
@@ -28,54 +44,84 @@ impl Drop for Counted<'_> {
 }
 
 impl Activity {
-    /// Claims a call, unless the worker takes no more. What is claimed counts as running until it is
-    /// answered.
-    pub(super) fn claim<T>(&self, claim: impl FnOnce() -> Option<T>) -> Option<T> {
-        // AcqRel, here and below, pairs with the flags set in `close` and `leave`: either we see the flag, or
-        // who set it sees us counted.
-        let mut counted = Counted(&self.0, RUNNING + TOUCHING);
-        if self.0.fetch_add(RUNNING + TOUCHING, Ordering::AcqRel) & CLOSED != 0 {
-            return None;
-        }
-        let claimed = claim();
-        if claimed.is_some() {
-            counted.1 = TOUCHING;
-        }
-        claimed
+    pub(super) fn new(threads: usize) -> Self {
+        Self { shared: AtomicU64::new(0), threads: (0..threads).map(|_| Station::default()).collect() }
     }
 
-    /// Answers a call that was claimed, unless the worker has left its clients: then nothing is written.
+    /// A thread of the pool is about to look for calls, unless the worker takes no more.
+    pub(super) fn approach(&self, thread: usize) -> bool {
+        // SeqCst, here and in `return_to`, pairs with the flags set in `close` and `leave`: either we see the
+        // flag, or who set it sees us here.
+        self.threads[thread].0.swap(AT_RINGS, Ordering::SeqCst);
+        let open = self.shared.load(Ordering::SeqCst) & (CLOSED | LEFT) == 0;
+        if !open {
+            self.withdraw(thread);
+        }
+        open
+    }
+
+    /// It sleeps, or ends.
+    pub(super) fn withdraw(&self, thread: usize) {
+        self.threads[thread].0.store(AWAY, Ordering::Release);
+    }
+
+    /// It runs a handler.
+    pub(super) fn enter_handler(&self, thread: usize) {
+        // Pairs with the Acquire loads in `leave`: what was written to rings is written.
+        self.threads[thread].0.store(IN_HANDLER, Ordering::Release);
+    }
+
+    /// The handler has its answer, and the thread is at its rings again; `false` when the worker has left its
+    /// clients: then nothing may be written.
+    pub(super) fn return_to_rings(&self, thread: usize) -> bool {
+        if self.threads[thread].0.load(Ordering::Relaxed) != AT_RINGS {
+            self.threads[thread].0.swap(AT_RINGS, Ordering::SeqCst);
+        }
+        let left = self.shared.load(Ordering::SeqCst) & LEFT != 0;
+        if left {
+            self.withdraw(thread);
+        }
+        !left
+    }
+
+    /// Answers a call that was begun, unless the worker has left its clients: then nothing is written.
     pub(super) fn answer(&self, write: impl FnOnce()) {
-        let _counted = Counted(&self.0, RUNNING + TOUCHING);
-        if self.0.fetch_add(TOUCHING, Ordering::AcqRel) & LEFT == 0 {
+        let _counted = Counted(&self.shared, RUNNING + TOUCHING);
+        // AcqRel pairs with the flag set in `leave`, as in `approach`.
+        if self.shared.fetch_add(TOUCHING, Ordering::AcqRel) & LEFT == 0 {
             write();
         }
     }
 
-    /// Counts a call that lies in no ring.
+    /// Counts a call that is answered by another thread than that which claimed it.
     pub(super) fn begin(&self) {
-        self.0.fetch_add(RUNNING, Ordering::AcqRel);
+        self.shared.fetch_add(RUNNING, Ordering::AcqRel);
     }
 
-    /// Its end.
+    /// Its end, if nothing is to be written to a ring.
     pub(super) fn end(&self) {
-        drop(Counted(&self.0, RUNNING));
+        drop(Counted(&self.shared, RUNNING));
     }
 
-    /// Calls that have been claimed and not answered.
+    /// Calls that have been claimed and not answered. A thread that may be about to claim one counts too.
     pub(super) fn running(&self) -> usize {
-        self.0.load(Ordering::Acquire) as u32 as usize
+        let apart = self.shared.load(Ordering::SeqCst) as u32 as usize;
+        apart + self.threads.iter().filter(|thread| thread.0.load(Ordering::SeqCst) != AWAY).count()
     }
 
     /// From now on nothing is claimed.
     pub(super) fn close(&self) {
-        self.0.fetch_or(CLOSED, Ordering::AcqRel);
+        self.shared.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
     /// When this returns, no thread touches a client's ring, and none will.
     pub(super) fn leave(&self) {
-        self.0.fetch_or(CLOSED | LEFT, Ordering::AcqRel);
-        while self.0.load(Ordering::Acquire) & !(CLOSED | LEFT) >= TOUCHING {
+        self.shared.fetch_or(CLOSED | LEFT, Ordering::SeqCst);
+        let touched = || {
+            self.shared.load(Ordering::SeqCst) & !(CLOSED | LEFT) >= TOUCHING
+                || self.threads.iter().any(|thread| thread.0.load(Ordering::SeqCst) == AT_RINGS)
+        };
+        while touched() {
             // A thread is copying an answer.
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -88,25 +134,31 @@ mod tests {
 
     #[test]
     fn who_has_left_touches_nothing_more() {
-        let activity = Activity::default();
-        assert_eq!(activity.claim(|| Some(1)), Some(1));
-        assert_eq!(activity.claim(|| Some(2)), Some(2));
-        assert_eq!(activity.claim(|| None::<u8>), None);
-        assert_eq!(activity.running(), 2);
+        let activity = Activity::new(2);
+        assert!(activity.approach(0) && activity.approach(1));
+        activity.enter_handler(0);
+        activity.enter_handler(1);
+        activity.begin();
+        assert_eq!(activity.running(), 3);
         let mut written = false;
         activity.answer(|| written = true);
-        assert!(written && activity.running() == 1);
+        assert!(written && activity.running() == 2);
+        activity.begin();
+        assert!(activity.return_to_rings(1));
+        activity.withdraw(1);
         activity.close();
-        assert_eq!(activity.claim(|| Some(3)), None);
+        assert!(!activity.approach(1));
         activity.leave();
         activity.answer(|| unreachable!("nothing is written after leaving"));
+        assert_eq!(activity.running(), 1, "the handler of thread 0 runs on");
+        assert!(!activity.return_to_rings(0));
         assert_eq!(activity.running(), 0);
     }
 
     #[test]
     fn leaving_waits_for_who_is_writing() {
-        let activity = Activity::default();
-        activity.claim(|| Some(())).unwrap();
+        let activity = Activity::new(1);
+        activity.begin();
         let written = std::sync::atomic::AtomicBool::new(false);
         let (begun, has_begun) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
@@ -120,6 +172,19 @@ mod tests {
             has_begun.recv().unwrap();
             activity.leave();
             assert!(written.load(Ordering::Relaxed));
+        });
+    }
+
+    #[test]
+    fn leaving_waits_for_a_thread_at_the_rings() {
+        let activity = Activity::new(1);
+        assert!(activity.approach(0));
+        std::thread::scope(|scope| {
+            let leaving = scope.spawn(|| activity.leave());
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!leaving.is_finished());
+            activity.withdraw(0);
+            leaving.join().unwrap();
         });
     }
 }

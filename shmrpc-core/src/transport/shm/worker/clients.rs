@@ -80,6 +80,30 @@ pub(super) struct Seat {
     pub(super) client: Arc<Client>,
 }
 
+/// The rings that we serve, by their numbers on the board.
+#[derive(Clone, Default)]
+pub(super) struct Seats(Vec<Option<Arc<Seat>>>);
+
+impl Seats {
+    pub(super) fn get(&self, number: u16) -> Option<&Arc<Seat>> {
+        self.0.get(usize::from(number)).and_then(Option::as_ref)
+    }
+
+    fn insert(&mut self, seat: Arc<Seat>) {
+        let number = usize::from(seat.number);
+        if self.0.len() <= number {
+            self.0.resize(number + 1, None);
+        }
+        self.0[number] = Some(seat);
+    }
+
+    /// Takes out all seats of a client.
+    fn remove(&mut self, client: &Arc<Client>) -> Vec<Arc<Seat>> {
+        let theirs = |seat: &mut Option<Arc<Seat>>| seat.take_if(|seat| Arc::ptr_eq(&seat.client, client));
+        self.0.iter_mut().filter_map(theirs).collect()
+    }
+}
+
 impl Seat {
     /// The number by which a handler asks whether its call has been cancelled.
     pub(super) fn number_of(claimed: Claimed) -> u64 {
@@ -97,18 +121,19 @@ impl Cancellation for Seat {
 }
 
 impl Shared {
-    pub(super) fn seats(&self) -> Arc<HashMap<u16, Arc<Seat>>> {
+    pub(super) fn seats(&self) -> Arc<Seats> {
         Arc::clone(&self.seats.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change_seats(&self, change: impl FnOnce(&mut HashMap<u16, Arc<Seat>>)) {
+    fn change_seats<T>(&self, change: impl FnOnce(&mut Seats) -> T) -> T {
         let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = HashMap::clone(&seats);
-        change(&mut changed);
+        let mut changed = Seats::clone(&seats);
+        let result = change(&mut changed);
         *seats = Arc::new(changed);
         drop(seats);
         // Pairs with the Acquire load in the pool.
         self.seats_version.fetch_add(1, Ordering::Release);
+        result
     }
 
     fn client(&self, link: &Link) -> Option<Arc<Client>> {
@@ -150,14 +175,12 @@ impl Shared {
 
     fn attach(&self, link: &Link, nonce: u64, number: u16, fd: OwnedFd) -> Result<(), RegionError> {
         let Some(client) = self.client(link) else { return Ok(()) };
-        let known = self.seats().get(&number).is_some_and(|seat| seat.nonce == nonce);
+        let known = self.seats().get(number).is_some_and(|seat| seat.nonce == nonce);
         if known || !self.board.owns_channel(number, nonce) {
             return Ok(());
         }
         let seat = Arc::new(Seat { channel: Channel::attach(fd)?, nonce, number, client });
-        self.change_seats(|seats| {
-            seats.insert(number, Arc::clone(&seat));
-        });
+        self.change_seats(|seats| seats.insert(Arc::clone(&seat)));
         if seat.channel.has_work() {
             self.board.set_ready(number);
         }
@@ -265,10 +288,8 @@ impl Party for Shared {
         if gone.is_supervisor() {
             *lock(&self.supervisor_seen) = Instant::now();
         }
-        let seats = self.seats();
-        let lost: Vec<_> = seats.values().filter(|seat| Arc::ptr_eq(&seat.client, &gone)).collect();
+        let lost = self.change_seats(|seats| seats.remove(&gone));
         if !lost.is_empty() {
-            self.change_seats(|left| left.retain(|_, seat| !Arc::ptr_eq(&seat.client, &gone)));
             let left = lost.iter().map(|seat| Orphan {
                 number: seat.number,
                 nonce: seat.nonce,

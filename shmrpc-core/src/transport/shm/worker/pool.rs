@@ -1,77 +1,132 @@
 //! What a pool thread does: look for a call, run it, answer it; and when there is none, watch the ring
 //! that it served last for as long as that has lately paid, then sleep on the worker's doorbell.
 //!
-//! The protocol between publishing, attending, readiness and sleep is in docs/memory-model.md; each fence
-//! names its partner.
+//! A ring has one attendant, whose mark tells the client that it need not wake anybody. Other threads take a call
+//! from an attended ring only if its attendant gets no further: two that take turns cost each other more than
+//! either does. `serve` runs what was claimed; the protocol between publishing, attending, readiness and
+//! sleep is in docs/memory-model.md, and each fence names its partner.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{Ordering, fence},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     Shared,
-    clients::Seat,
-    reply::{Answering, Reply},
+    clients::{Seat, Seats},
 };
-use crate::{
-    client::Door,
-    error::Status,
-    server::{CallContext, Cancellation, IncomingCall, Lent, Responder, contained},
-    shm::{
-        channel::{CALL_INLINE_BYTES, CallHeader, Claimed},
-        doorbell::{current_cpu, monotonic_ns, usable_cpus},
-        region::Region,
-    },
+use crate::shm::{
+    channel::{Claimed, fence_after_claim},
+    counters::Table,
+    doorbell::{current_cpu, monotonic_ns, usable_cpus},
+    ticks::Ticks,
 };
 
 /// A sleeper looks by itself so often: a wake-up that died with its sender costs at most this.
 const SLEEP_SLICE: Duration = Duration::from_millis(500);
 /// How long a thread watches its ring when calls have lately come sooner than that.
 const SPIN_BUDGET: Duration = Duration::from_micros(20);
-/// Empty looks between two looks at the clock.
-const LOOKS: u32 = 64;
+/// While calls come one by one and each has to wake both sides, they seem further apart than they would be if
+/// both watched: now and then a thread watches for so long to find out.
+const TRIAL_BUDGET: Duration = Duration::from_micros(50);
+/// Every so many sleeps, as long as calls are no further apart than [`TRIAL_GAP_NS`].
+const TRIAL_EVERY: u32 = 8;
+const TRIAL_GAP_NS: u64 = 200_000;
+/// How long a thread that was woken looks for what it was woken for.
+const ARRIVAL_BUDGET: Duration = Duration::from_micros(10);
+/// An attendant that claims nothing for so long runs a handler: others may take calls from its ring.
+const STALL: Duration = Duration::from_micros(2);
+/// Calls of one ring in a row before a look at the others.
+const RUN: u32 = 32;
+/// After a call that took so long the others come first.
+const LONG_CALL_NS: u64 = 10_000;
 
 /// Serves until the worker drains.
-pub(super) fn run(shared: &Arc<Shared>, thread: u32) {
-    let mut pool_thread = PoolThread {
-        shared,
-        mark: (u64::from(shared.index) + 1) | (u64::from(current_cpu()) << 16) | (u64::from(thread) << 32),
-        seats: shared.seats(),
-        seats_version: 0,
-        attended: None,
-        next_number: 0,
-        mean_gap_ns: 0,
-        argument: Vec::new(),
-    };
-    while !shared.draining.load(Ordering::Acquire) {
-        pool_thread.refresh();
-        if !pool_thread.serve_one() {
-            pool_thread.idle();
-        }
+pub(super) fn run(shared: &Arc<Shared>, thread: usize) {
+    let mut pool_thread = PoolThread::new(shared, thread);
+    while shared.activity.approach(thread) {
+        pool_thread.work();
+        pool_thread.unattend();
+        shared.activity.withdraw(thread);
+        pool_thread.sleep();
     }
-    pool_thread.unattend();
 }
 
-struct PoolThread<'a> {
-    shared: &'a Arc<Shared>,
-    /// What is written into the ring that this thread attends.
-    mark: u64,
-    seats: Arc<HashMap<u16, Arc<Seat>>>,
+pub(super) struct PoolThread<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) thread: usize,
+    pub(super) table: Table,
+    seats: Arc<Seats>,
     seats_version: u64,
     attended: Option<Arc<Seat>>,
+    /// What is written into the ring that this thread attends.
+    mark: u64,
+    /// Calls of the attended ring since the last look at the others.
+    in_a_row: u32,
+    /// The attended ring has answers of which its client may still have to be told.
+    owed: bool,
     next_number: u16,
+    /// Somebody else's ring that had work: its number, its head then, and when.
+    stalled: Option<(u16, u32, Ticks)>,
+    /// The last reading of the clock.
+    pub(super) clock: Ticks,
+    /// CLOCK_MONOTONIC, and until when it is not read again.
+    mono: (u64, Ticks),
     /// Moving average of the time between two calls, sleeping included.
     mean_gap_ns: u64,
+    last_gap_ns: u64,
+    last_call_ns: u64,
+    sleeps: u32,
+    /// Woken, and nothing found yet.
+    woken: bool,
+    /// The method that was called last, and its number.
+    pub(super) last_method: (u64, usize),
     /// The private copy of a call's argument; kept for its memory.
-    argument: Vec<u8>,
+    pub(super) argument: Vec<u8>,
 }
 
-impl PoolThread<'_> {
+impl<'a> PoolThread<'a> {
+    fn new(shared: &'a Arc<Shared>, thread: usize) -> Self {
+        Self {
+            shared,
+            thread,
+            table: shared.counters.table(thread),
+            seats: shared.seats(),
+            seats_version: 0,
+            attended: None,
+            mark: 0,
+            in_a_row: 0,
+            owed: false,
+            next_number: 0,
+            stalled: None,
+            clock: Ticks::now(),
+            mono: (0, Ticks::now()),
+            mean_gap_ns: 0,
+            last_gap_ns: u64::MAX,
+            last_call_ns: 0,
+            sleeps: 0,
+            woken: false,
+            last_method: (0, usize::MAX),
+            argument: Vec::new(),
+        }
+    }
+
+    /// Serves for as long as there is something to do, or to watch for.
+    fn work(&mut self) {
+        while !self.shared.draining.load(Ordering::Relaxed) {
+            self.refresh();
+            if !self.serve_one() {
+                self.settle();
+                if !self.watch() {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Takes notice of clients that have come or gone.
     fn refresh(&mut self) {
         // Pairs with the Release addition in `change_seats`.
@@ -80,7 +135,7 @@ impl PoolThread<'_> {
             self.seats_version = version;
             self.seats = self.shared.seats();
             if let Some(seat) = &self.attended
-                && !self.seats.get(&seat.number).is_some_and(|kept| Arc::ptr_eq(kept, seat))
+                && !self.seats.get(seat.number).is_some_and(|kept| Arc::ptr_eq(kept, seat))
             {
                 self.unattend();
             }
@@ -89,47 +144,62 @@ impl PoolThread<'_> {
 
     /// Claims and runs one call, if there is one.
     fn serve_one(&mut self) -> bool {
-        if let Some(seat) = &self.attended
-            && let Some(claimed) = self.claim(seat)
-        {
-            let seat = Arc::clone(seat);
-            self.serve(&seat, claimed);
-            // Others may wait longer than the one that we watch.
-            self.next_number = seat.number.wrapping_add(1);
-            if let Some(other) = self.next_ready().filter(|other| other.number != seat.number) {
-                self.try_seat(&other);
+        if let Some(seat) = self.attended.take() {
+            let claimed = seat.channel.try_claim(self.shared.claimer);
+            if let Some(claimed) = claimed {
+                self.settle_after_claim(&seat);
+                self.run(&seat, claimed);
+                self.owed = true;
             }
-            return true;
+            let number = seat.number;
+            self.attended = Some(seat);
+            if claimed.is_some() {
+                self.in_a_row += 1;
+                if self.in_a_row >= RUN || self.last_call_ns > LONG_CALL_NS {
+                    self.in_a_row = 0;
+                    self.next_number = number.wrapping_add(1);
+                    self.serve_other();
+                }
+                return true;
+            }
         }
-        match self.next_ready() {
-            Some(seat) => self.try_seat(&seat),
-            None => false,
-        }
+        self.serve_other()
     }
 
-    fn claim(&self, seat: &Seat) -> Option<Claimed> {
-        // The look first: most are in vain, and need not be counted.
-        let shared = self.shared;
-        if !seat.channel.has_work() {
-            return None;
+    /// Runs a call that was claimed, and takes the time.
+    fn run(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
+        self.woken = false;
+        let begun = self.clock;
+        if self.clock.reached(self.mono.1) {
+            self.mono = (monotonic_ns(), self.clock.plus(Duration::from_millis(1)));
         }
-        shared.activity.claim(|| seat.channel.try_claim(shared.claimer))
+        self.serve(seat, claimed, self.mono.0);
+        self.last_call_ns = self.clock.ns_since(begun);
     }
 
-    fn next_ready(&self) -> Option<Arc<Seat>> {
-        let board = &self.shared.board;
-        let ours =
-            |number| self.seats.get(&number).is_some_and(|seat| board.owns_channel(number, seat.nonce));
-        board.next_ready(self.next_number, ours).and_then(|number| self.seats.get(&number).cloned())
+    /// Claims a call of another ring than the attended one, runs it, and attends that ring from now on unless
+    /// somebody else does.
+    fn serve_other(&mut self) -> bool {
+        let Some(seat) = self.next_ready(false).or_else(|| self.next_stalled()) else { return false };
+        let Some(claimed) = seat.channel.try_claim(self.shared.claimer) else {
+            self.withdraw_ready(&seat);
+            return false;
+        };
+        self.next_number = seat.number.wrapping_add(1);
+        self.attend(&seat);
+        self.run(&seat, claimed);
+        if self.attends(&seat) {
+            self.owed = true;
+        } else {
+            tell(&seat);
+        }
+        true
     }
 
-    /// Claims from a ring that is said to be ready; withdraws its bit if it is empty.
-    fn try_seat(&mut self, seat: &Arc<Seat>) -> bool {
-        if let Some(claimed) = self.claim(seat) {
-            self.next_number = seat.number.wrapping_add(1);
-            self.attend(seat);
-            self.serve(seat, claimed);
-            return true;
+    /// Says that a ring has no work; unless its attendant does so.
+    fn withdraw_ready(&self, seat: &Seat) {
+        if seat.channel.attended().load(Ordering::Relaxed) != 0 {
+            return;
         }
         self.shared.board.clear_ready(seat.number);
         // Pairs with `fence_after_publish`: a call published before the bit was withdrawn is seen now.
@@ -137,21 +207,69 @@ impl PoolThread<'_> {
         if seat.channel.has_work() {
             self.shared.board.set_ready(seat.number);
         }
-        false
+    }
+
+    /// A ring that is ready and whose attendant gets no further with it. One is suspected at a time, and is looked
+    /// at rarely: each look costs the attendant its hold of the line.
+    fn next_stalled(&mut self) -> Option<Arc<Seat>> {
+        let now = Ticks::now();
+        if self.stalled.is_some_and(|(_, _, until)| !now.reached(until)) {
+            return None;
+        }
+        let seat = self.next_ready(true)?;
+        let head = seat.channel.next_unclaimed();
+        let suspected =
+            self.stalled.take().is_some_and(|(number, at, _)| (number, at) == (seat.number, head));
+        if suspected && seat.channel.has_work() {
+            return Some(seat);
+        }
+        if suspected {
+            // Nothing is left there but what is being run: on to the next.
+            self.next_number = seat.number.wrapping_add(1);
+        } else {
+            self.stalled = Some((seat.number, head, now.plus(STALL)));
+        }
+        None
+    }
+
+    /// A channel that is ready, and that nobody attends or another thread than this.
+    fn next_ready(&self, attended: bool) -> Option<Arc<Seat>> {
+        let board = &self.shared.board;
+        let own = self.attended.as_ref().map(|seat| seat.number);
+        let wanted = |number| {
+            Some(number) != own
+                && self.seats.get(number).is_some_and(|seat| {
+                    board.owns_channel(number, seat.nonce)
+                        && (seat.channel.attended().load(Ordering::Relaxed) != 0) == attended
+                })
+        };
+        board.next_ready(self.next_number, wanted).and_then(|number| self.seats.get(number).cloned())
+    }
+
+    fn attends(&self, seat: &Arc<Seat>) -> bool {
+        self.attended.as_ref().is_some_and(|now| Arc::ptr_eq(now, seat))
     }
 
     fn attend(&mut self, seat: &Arc<Seat>) {
-        if self.attended.as_ref().is_some_and(|now| Arc::ptr_eq(now, seat)) {
-            return;
-        }
         self.unattend();
-        seat.channel.attended().store(self.mark, Ordering::Release);
-        self.attended = Some(Arc::clone(seat));
+        self.mark = self.new_mark();
+        if seat.channel.attend(self.mark) {
+            self.attended = Some(Arc::clone(seat));
+            self.in_a_row = 0;
+        }
+    }
+
+    fn new_mark(&self) -> u64 {
+        (u64::from(self.shared.index) + 1)
+            | (u64::from(current_cpu() & 0xffff) << 16)
+            | ((self.thread as u64) << 32)
     }
 
     /// Watches no ring any more. What was published in the last moment is put on the board.
     fn unattend(&mut self) {
+        self.settle();
         if let Some(seat) = self.attended.take() {
+            self.shared.board.clear_ready(seat.number);
             seat.channel.unattend(self.mark);
             if seat.channel.has_work() {
                 self.shared.board.set_ready(seat.number);
@@ -159,156 +277,130 @@ impl PoolThread<'_> {
         }
     }
 
-    fn serve(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
-        let call = seat.channel.read_call(claimed.slot);
-        let answering = Answering::new(self.shared, seat, claimed, &call);
-        let now_ns = monotonic_ns();
-        if seat.channel.is_cancelled(claimed.slot) {
-            return answering.refuse(Status::Cancelled, "cancelled before it was run");
-        }
-        if call.deadline_ns <= now_ns {
-            return answering.refuse(Status::DeadlineExceeded, "the deadline passed before it was run");
-        }
-        let Some(&method) = self.shared.methods.get(&call.method) else {
-            let text = format!("{} has no method {:016x}", self.shared.description.name, call.method);
-            return answering.refuse(Status::NoSuchMethod, &text);
-        };
-        let located = match self.locate_argument(seat, claimed, &call) {
-            Ok(located) => located,
-            Err(text) => return answering.refuse(Status::Protocol, &text),
-        };
-        let deadline = Instant::now() + Duration::from_nanos(call.deadline_ns - now_ns);
-        let knows = Arc::clone(seat) as Arc<dyn Cancellation>;
-        let context =
-            CallContext::new(call.call_id, Some(deadline)).with_cancellation(knows, Seat::number_of(claimed));
-        let door = if call.door == 0 { Door::Native } else { Door::Json };
-        let responder = Responder::new(Reply::new(answering, method, located.len_bytes() as u64));
-        let mut argument = std::mem::take(&mut self.argument);
-        let incoming = IncomingCall::lent(&located, &mut argument, door, context, responder);
-        contained(&self.shared.service, method, incoming);
-        self.argument = argument;
-        self.argument.clear();
-        // One huge argument must not keep its memory for ever.
-        if self.argument.capacity() > 1 << 20 {
-            self.argument = Vec::new();
+    /// Wakes the client of the attended ring if it sleeps and has answers: before anything else than its next
+    /// call is done.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.owed)
+            && let Some(seat) = &self.attended
+        {
+            tell(seat);
         }
     }
 
-    /// Where the argument lies in the client's memory. It stays there until the call is answered.
-    fn locate_argument<'s>(
-        &self,
-        seat: &'s Seat,
-        claimed: Claimed,
-        call: &CallHeader,
-    ) -> Result<Located<'s>, String> {
-        let (place, len) = (call.place, call.place.len_bytes as usize);
-        if place.arena == 0 {
-            if len > CALL_INLINE_BYTES {
-                return Err(format!("inline arguments of {len} bytes"));
-            }
-            let at = seat.channel.call_inline(claimed.slot);
-            return Ok(Located { memory: Memory::Slot(seat.channel.region()), at, len });
+    /// The same between a claim and the run: the claim was a barrier.
+    fn settle_after_claim(&mut self, seat: &Seat) {
+        if std::mem::take(&mut self.owed) {
+            fence_after_claim();
+            wake(seat);
         }
-        let region = self.argument_arena(seat, place.arena).ok_or("arguments in an arena never announced")?;
-        let at = usize::try_from(place.offset).unwrap_or(usize::MAX);
-        if !region.holds(at, len) {
-            return Err(format!("arguments of {len} bytes outside their arena"));
-        }
-        Ok(Located { memory: Memory::Arena(region), at, len })
     }
 
-    /// The arena was announced before the call was published, so at worst the message waits in the
-    /// client's queue or in our socket.
-    fn argument_arena(&self, seat: &Seat, id: u32) -> Option<Arc<Region>> {
-        use crate::transport::shm::node::Party;
-        for attempt in 0..200 {
-            if let Some(region) = seat.client.argument_arena(id) {
-                return Some(region);
-            }
-            let link = &seat.client.link;
-            if link.is_closed() {
-                return None;
-            }
-            link.pump(|arrival| self.shared.arrived(link, arrival));
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+    /// Watches the attended ring and the board, if that has lately paid; whether there is something to do.
+    fn watch(&mut self) -> bool {
+        let since = self.clock;
+        let budget = self.budget();
+        let until = since.plus(budget);
+        if budget.is_zero() {
+            return false;
         }
-        seat.client.argument_arena(id)
-    }
-
-    /// Nothing to do: watch for a while if that has lately paid, then sleep.
-    fn idle(&mut self) {
-        let since = Instant::now();
-        let spins = usable_cpus() > 1 && self.mean_gap_ns < SPIN_BUDGET.as_nanos() as u64;
-        if spins && self.watch(since) {
-            return self.learn(since.elapsed());
-        }
-        self.unattend();
-        self.shared.board.announce_sleep(self.shared.index);
-        // A ring that we have not taken notice of yet may have been made ready before we were announced.
-        let outdated = self.shared.seats_version.load(Ordering::Acquire) != self.seats_version;
-        if outdated || self.next_ready().is_some() || self.shared.draining.load(Ordering::Acquire) {
-            // If somebody has used the announcement, its post wakes a thread once too often. It is not waited
-            // for: who is about to post may have been stopped.
-            self.shared.board.retract_sleep(self.shared.index);
-            return;
-        }
-        if !self.shared.doorbell.wait(SLEEP_SLICE) {
-            self.shared.board.retract_sleep(self.shared.index);
-        }
-        self.learn(since.elapsed());
-    }
-
-    /// Watches the attended ring and the board; whether something has come.
-    fn watch(&self, since: Instant) -> bool {
+        self.mark_cpu();
+        let mut looks = 0_u32;
         loop {
-            for _ in 0..LOOKS {
-                if self.attended.as_ref().is_some_and(|seat| seat.channel.has_work()) {
-                    return true;
+            if self.attended.as_ref().is_some_and(|seat| seat.channel.has_work()) {
+                break;
+            }
+            self.clock = Ticks::now();
+            looks += 1;
+            if looks.is_multiple_of(16) {
+                self.refresh();
+                if self.serve_other() {
+                    break;
                 }
+                if self.clock.reached(until) || self.shared.draining.load(Ordering::Relaxed) {
+                    return false;
+                }
+            }
+            // Close together at first; a long watch leaves more to a sibling on the same core.
+            if looks > 64 {
                 std::hint::spin_loop();
             }
-            if self.next_ready().is_some() {
-                return true;
-            }
-            if since.elapsed() > SPIN_BUDGET {
-                return false;
+        }
+        self.learn(since);
+        if budget == TRIAL_BUDGET {
+            self.mean_gap_ns = self.mean_gap_ns.min(SPIN_BUDGET.as_nanos() as u64 / 2);
+        }
+        true
+    }
+
+    fn budget(&self) -> Duration {
+        if usable_cpus() == 1 {
+            return Duration::ZERO;
+        }
+        if self.mean_gap_ns < SPIN_BUDGET.as_nanos() as u64 {
+            return SPIN_BUDGET;
+        }
+        if self.last_gap_ns < TRIAL_GAP_NS && self.sleeps.is_multiple_of(TRIAL_EVERY) {
+            return TRIAL_BUDGET;
+        }
+        if self.woken { ARRIVAL_BUDGET } else { Duration::ZERO }
+    }
+
+    /// The client sleeps at once if we are on its own processor.
+    fn mark_cpu(&mut self) {
+        if let Some(seat) = &self.attended {
+            let mark = self.new_mark();
+            if mark != self.mark {
+                let _ = seat.channel.attended().compare_exchange(
+                    self.mark,
+                    mark,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                self.mark = mark;
             }
         }
     }
 
-    fn learn(&mut self, gap: Duration) {
+    /// Sleeps until there may be something to do.
+    fn sleep(&mut self) {
+        let (shared, since) = (self.shared, self.clock);
+        shared.board.announce_sleep(shared.index);
+        // A ring that we have not taken notice of yet may have been made ready before we were announced.
+        let outdated = shared.seats_version.load(Ordering::Acquire) != self.seats_version;
+        // Calls of a ring that somebody attends are his until a caller finds that he has to sleep, and wakes one.
+        if outdated || self.next_ready(false).is_some() || shared.draining.load(Ordering::Acquire) {
+            // If somebody has used the announcement, its post wakes a thread once too often. It is not waited
+            // for: who is about to post may have been stopped.
+            shared.board.retract_sleep(shared.index);
+            return;
+        }
+        self.woken = shared.doorbell.wait(SLEEP_SLICE);
+        if !self.woken {
+            shared.board.retract_sleep(shared.index);
+        }
+        self.sleeps = self.sleeps.wrapping_add(1);
+        self.clock = Ticks::now();
+        self.learn(since);
+    }
+
+    fn learn(&mut self, since: Ticks) {
+        self.last_gap_ns = self.clock.ns_since(since);
         // Clamped, so that one long pause does not keep the next hundred calls from being watched for.
-        let sample = (gap.as_nanos() as u64).min(80_000);
+        let sample = self.last_gap_ns.min(80_000);
         self.mean_gap_ns = self.mean_gap_ns - self.mean_gap_ns / 8 + sample / 8;
     }
 }
 
-/// An argument in the client's memory, where the client can change it at any time.
-struct Located<'a> {
-    memory: Memory<'a>,
-    /// Checked to lie inside, with the length.
-    at: usize,
-    len: usize,
+/// Wakes a client that sleeps, after an answer to it.
+pub(super) fn tell(seat: &Seat) {
+    // Pairs with the fence of the hub before its look: either it sees the reply, or we see it sleep.
+    fence(Ordering::SeqCst);
+    wake(seat);
 }
 
-enum Memory<'a> {
-    Slot(&'a Region),
-    Arena(Arc<Region>),
-}
-
-impl Lent for Located<'_> {
-    fn len_bytes(&self) -> usize {
-        self.len
-    }
-
-    fn copy_out(&self, offset: usize, len: usize, into: &mut Vec<u8>) {
-        assert!(offset + len <= self.len, "a part of an argument lies inside it");
-        let region = match &self.memory {
-            Memory::Slot(region) => region,
-            Memory::Arena(region) => &**region,
-        };
-        region.copy_out(self.at + offset, len, into);
+fn wake(seat: &Seat) {
+    let sleeping = seat.channel.sleeping();
+    if sleeping.load(Ordering::Relaxed) != 0 && sleeping.swap(0, Ordering::AcqRel) != 0 {
+        seat.client.doorbell.post();
     }
 }

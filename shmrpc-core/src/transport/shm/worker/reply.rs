@@ -1,44 +1,44 @@
-//! Answers: put into the slot if they are small, into an arena of ours otherwise, published, counted,
-//! and the client woken if it sleeps.
+//! Answers: put into the slot if they are small, into an arena of ours otherwise, published and counted. The
+//! pool wakes the client when it has answered for itself; an answer that comes from elsewhere does so at once.
 
-use std::sync::{
-    Arc,
-    atomic::{Ordering, fence},
-};
+use std::sync::Arc;
 
-use super::{Shared, clients::Seat, lock};
+use super::{Shared, clients::Seat, lock, pool::tell};
 use crate::{
     error::Status,
-    server::{LoanError, ReplySink},
+    server::{Lent, LoanError, NearSink, ReplySink, Room},
     shm::{
         arena::{Extent, NoExtent},
-        channel::{CallHeader, Claimed, Place, REPLY_INLINE_BYTES, ReplyHeader},
-        doorbell::monotonic_ns,
+        channel::{Claimed, Place, REPLY_INLINE_BYTES, ReplyHeader},
+        counters::Table,
         region::Region,
+        ticks::Ticks,
     },
     transport::shm::message::Message,
 };
 
-/// The obligation to answer one claimed call in shared memory.
-pub(super) struct Answering {
-    shared: Arc<Shared>,
-    seat: Arc<Seat>,
-    claimed: Claimed,
+/// After a handler that took so long the client is told at once that it has its answer.
+const LONG_CALL_NS: u64 = 2_000;
+
+/// One claimed call that is to be answered. Whoever publishes has made sure that the worker has not left its
+/// clients.
+#[derive(Clone, Copy)]
+pub(super) struct Answering<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) seat: &'a Arc<Seat>,
+    pub(super) claimed: Claimed,
 }
 
-impl Answering {
-    pub(super) fn new(shared: &Arc<Shared>, seat: &Arc<Seat>, claimed: Claimed, _call: &CallHeader) -> Self {
-        Self { shared: Arc::clone(shared), seat: Arc::clone(seat), claimed }
-    }
-
-    /// Answers without having run anything.
-    pub(super) fn refuse(self, status: Status, text: &str) {
-        self.answer(status, text.as_bytes());
-    }
-
-    fn answer(self, status: Status, body: &[u8]) {
-        match self.place(body) {
-            Ok(placed) => self.publish(status, placed),
+impl Answering<'_> {
+    pub(super) fn answer(self, status: Status, body: &[u8]) {
+        if body.len() <= REPLY_INLINE_BYTES {
+            return self.publish_inline(status, body);
+        }
+        match self.room(body.len()) {
+            Ok(room) => {
+                room.region.copy_in(room.extent.offset as usize, body);
+                self.publish(status, room.place(body.len()));
+            }
             Err(error) => {
                 let text = match error {
                     NoExtent::Cap { wanted_bytes, cap_bytes } => {
@@ -47,44 +47,23 @@ impl Answering {
                     NoExtent::Region(error) => error.to_string(),
                 };
                 let text = &text.as_bytes()[..text.len().min(REPLY_INLINE_BYTES)];
-                self.publish(Status::NoSpace, Body::Inline(text));
+                self.publish_inline(Status::NoSpace, text);
             }
         }
     }
 
-    fn publish(self, status: Status, body: Body<'_>) {
-        self.shared.activity.answer(|| {
-            let channel = &self.seat.channel;
-            let place = match body {
-                Body::Placed(place) => place,
-                Body::Inline(bytes) => {
-                    channel.region().copy_in(channel.reply_inline(self.claimed.slot), bytes);
-                    Place { arena: 0, len_bytes: bytes.len() as u32, offset: 0 }
-                }
-            };
-            channel.publish_reply(self.claimed, ReplyHeader { status: status as u16, place });
-            // Pairs with the fence of the hub before its look: either it sees the reply, or we see it sleep.
-            fence(Ordering::SeqCst);
-            if channel.sleeping().load(Ordering::Relaxed) != 0
-                && channel.sleeping().swap(0, Ordering::AcqRel) != 0
-            {
-                self.seat.client.doorbell.post();
-            }
-        });
+    fn publish_inline(self, status: Status, body: &[u8]) {
+        let channel = &self.seat.channel;
+        channel.region().copy_in(channel.reply_inline(self.claimed.slot), body);
+        self.publish(status, inline(body.len()));
     }
 
-    /// Writes the body where the client can read it; a small one is written into the slot at the very end.
-    fn place<'b>(&self, body: &'b [u8]) -> Result<Body<'b>, NoExtent> {
-        if body.len() <= REPLY_INLINE_BYTES {
-            return Ok(Body::Inline(body));
-        }
-        let room = self.room(body.len())?;
-        room.region.copy_in(room.extent.offset as usize, body);
-        Ok(Body::Placed(room.place(body.len())))
+    fn publish(self, status: Status, place: Place) {
+        self.seat.channel.publish_reply(self.claimed, ReplyHeader { status: status as u16, place });
     }
 
     /// Finds room in our arenas; a new one is announced first.
-    fn room(&self, len_bytes: usize) -> Result<Room, NoExtent> {
+    fn room(self, len_bytes: usize) -> Result<ArenaRoom, NoExtent> {
         if u32::try_from(len_bytes).is_err() {
             return Err(NoExtent::Cap { wanted_bytes: len_bytes, cap_bytes: u32::MAX as usize });
         }
@@ -98,50 +77,54 @@ impl Answering {
         if allocated.is_new {
             client.link.send(&Message::Arena { id: extent.arena }, &[allocated.region.fd()]);
         }
-        Ok(Room { extent, region: allocated.region })
+        Ok(ArenaRoom { extent, region: allocated.region })
     }
 }
 
-/// The body of an answer.
-enum Body<'b> {
-    /// To be copied into the slot.
-    Inline(&'b [u8]),
-    /// In an arena of ours already.
-    Placed(Place),
+fn inline(len_bytes: usize) -> Place {
+    Place { arena: 0, len_bytes: len_bytes as u32, offset: 0 }
 }
 
 /// Where a reply is written in an arena.
-struct Room {
+struct ArenaRoom {
     extent: Extent,
     region: Arc<Region>,
 }
 
-impl Room {
+impl ArenaRoom {
     fn place(&self, len_bytes: usize) -> Place {
         Place { arena: self.extent.arena, len_bytes: len_bytes as u32, offset: self.extent.offset }
     }
 }
 
-/// The answer of a handler, with what is counted about it.
-pub(super) struct Reply {
-    answering: Answering,
+/// The answer of a handler that a pool thread runs, with what is counted about it.
+pub(super) struct PoolReply<'a> {
+    answering: Answering<'a>,
+    thread: usize,
+    table: Table,
     method: usize,
     bytes_in: u64,
-    begun_ns: u64,
-    /// Lent to a handler that writes its reply in place.
-    room: Option<Room>,
+    begun: Ticks,
+    /// Lent to a handler that writes its reply in place; without one it is lent the slot.
+    room: Option<ArenaRoom>,
+    answered: bool,
 }
 
-impl Reply {
-    pub(super) fn new(answering: Answering, method: usize, bytes_in: u64) -> Self {
-        Self { answering, method, bytes_in, begun_ns: monotonic_ns(), room: None }
+impl<'a> PoolReply<'a> {
+    pub(super) fn new(
+        answering: Answering<'a>,
+        thread: usize,
+        table: Table,
+        method: usize,
+        bytes_in: u64,
+        begun: Ticks,
+    ) -> Self {
+        Self { answering, thread, table, method, bytes_in, begun, room: None, answered: false }
     }
 
-    /// Counted before it is published: who has the answer finds it counted.
-    fn count(&self, status: Status, len_bytes: usize) {
-        let nanos = monotonic_ns().saturating_sub(self.begun_ns);
-        let counters = &self.answering.shared.counters;
-        counters.count(self.method, status != Status::Ok, self.bytes_in, len_bytes as u64, nanos);
+    /// Whether the call was answered during its dispatch.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered
     }
 
     fn give_back(&mut self) {
@@ -149,51 +132,128 @@ impl Reply {
             lock(&self.answering.seat.client.replies).free(room.extent);
         }
     }
+
+    /// Counted before it is published: who has the answer finds it counted.
+    fn publish(&mut self, status: Status, len_bytes: usize, write: impl FnOnce(Answering<'a>)) {
+        let shared = self.answering.shared;
+        self.answered = true;
+        let failed = status != Status::Ok;
+        shared.counters.count(self.table, self.method, failed, self.bytes_in, len_bytes as u64);
+        if shared.activity.return_to_rings(self.thread) {
+            write(self.answering);
+            if Ticks::now().ns_since(self.begun) > LONG_CALL_NS {
+                tell(self.answering.seat);
+            }
+        }
+    }
 }
 
-impl ReplySink for Reply {
-    fn send(mut self: Box<Self>, status: Status, body: &[u8]) {
+impl ReplySink for PoolReply<'_> {
+    fn send(&mut self, status: Status, body: &[u8]) {
         self.give_back();
-        self.count(status, body.len());
-        self.answering.answer(status, body);
+        self.publish(status, body.len(), |answering| answering.answer(status, body));
     }
 
-    fn make_room(&mut self, len_bytes: usize) -> Option<Result<(), LoanError>> {
-        if len_bytes <= REPLY_INLINE_BYTES {
-            return None;
-        }
+    fn room(&mut self) -> Option<&mut dyn Room> {
+        Some(self)
+    }
+
+    fn send_room(&mut self, len_bytes: usize) {
+        let place = self.room.take().map_or_else(|| inline(len_bytes), |room| room.place(len_bytes));
+        self.publish(Status::Ok, len_bytes, |answering| answering.publish(Status::Ok, place));
+    }
+}
+
+impl NearSink for PoolReply<'_> {
+    fn detach(&mut self) -> Box<dyn ReplySink> {
         self.give_back();
-        let wanted = len_bytes as u64;
-        Some(match self.answering.room(len_bytes) {
-            Ok(room) => {
-                self.room = Some(room);
-                Ok(())
-            }
-            Err(NoExtent::Cap { cap_bytes, .. }) => {
-                Err(LoanError::TooLarge { len_bytes: wanted, limit_bytes: cap_bytes as u64 })
-            }
-            Err(NoExtent::Region(_)) => Err(LoanError::NoSpace { len_bytes: wanted }),
+        let Answering { shared, seat, claimed } = self.answering;
+        shared.activity.begin();
+        Box::new(LateReply {
+            shared: Arc::clone(shared),
+            seat: Arc::clone(seat),
+            claimed,
+            method: self.method,
+            bytes_in: self.bytes_in,
+            begun: self.begun,
         })
     }
+}
 
-    fn write_room(&mut self, offset: usize, bytes: &[u8]) {
-        if let Some(room) = &self.room {
-            room.region.copy_in(room.extent.offset as usize + offset, bytes);
+impl PoolReply<'_> {
+    /// The memory that is lent, and where it begins.
+    fn lent(&self) -> (&Region, usize) {
+        match &self.room {
+            Some(room) => (&room.region, room.extent.offset as usize),
+            None => {
+                let channel = &self.answering.seat.channel;
+                (channel.region(), channel.reply_inline(self.answering.claimed.slot))
+            }
+        }
+    }
+}
+
+impl Room for PoolReply<'_> {
+    fn make(&mut self, len_bytes: usize) -> Result<usize, LoanError> {
+        self.give_back();
+        if len_bytes <= REPLY_INLINE_BYTES {
+            return Ok(REPLY_INLINE_BYTES);
+        }
+        match self.answering.room(len_bytes) {
+            Ok(room) => {
+                self.room = Some(room);
+                Ok(len_bytes)
+            }
+            Err(NoExtent::Cap { cap_bytes, .. }) => {
+                Err(LoanError::TooLarge { len_bytes: len_bytes as u64, limit_bytes: cap_bytes as u64 })
+            }
+            Err(NoExtent::Region(_)) => Err(LoanError::NoSpace { len_bytes: len_bytes as u64 }),
         }
     }
 
-    fn read_room(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
-        if let Some(room) = &self.room {
-            room.region.copy_out(room.extent.offset as usize, len_bytes, into);
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let (region, at) = self.lent();
+        region.copy_in(at + offset, bytes);
+    }
+
+    fn fill(&mut self, offset: usize, source: &dyn Lent) {
+        let (region, at) = self.lent();
+        if let Some((from, begins)) = source.region() {
+            region.copy_from(at + offset, from, begins, source.len_bytes());
+        } else {
+            let mut copy = Vec::new();
+            source.copy_out(0, source.len_bytes(), &mut copy);
+            region.copy_in(at + offset, &copy);
         }
+    }
+
+    fn read(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
+        let (region, at) = self.lent();
+        region.copy_out(at, len_bytes, into);
         self.give_back();
     }
+}
 
-    fn send_room(mut self: Box<Self>, len_bytes: usize) {
-        self.count(Status::Ok, len_bytes);
-        match self.room.take() {
-            Some(room) => self.answering.publish(Status::Ok, Body::Placed(room.place(len_bytes))),
-            None => self.answering.answer(Status::Ok, &[]),
-        }
+/// The answer of a handler that goes on after its dispatch.
+struct LateReply {
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    claimed: Claimed,
+    method: usize,
+    bytes_in: u64,
+    begun: Ticks,
+}
+
+impl ReplySink for LateReply {
+    fn send(&mut self, status: Status, body: &[u8]) {
+        let (counters, method) = (&self.shared.counters, self.method);
+        let failed = status != Status::Ok;
+        counters.count(Table::COMMON, method, failed, self.bytes_in, body.len() as u64);
+        counters.count_time(Table::COMMON, method, Ticks::now().ns_since(self.begun));
+        let answering = Answering { shared: &self.shared, seat: &self.seat, claimed: self.claimed };
+        self.shared.activity.answer(|| {
+            answering.answer(status, body);
+            tell(&self.seat);
+        });
     }
 }

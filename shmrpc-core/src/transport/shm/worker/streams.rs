@@ -12,7 +12,7 @@ use crate::{
     error::Status,
     frame::{Call, Frame},
     server::{CallContext, IncomingCall, ReplySink, Responder, contained, runtime},
-    shm::doorbell::monotonic_ns,
+    shm::{counters::Table, ticks::Ticks},
     transport::{
         io::NO_DEADLINE,
         session::Incoming,
@@ -45,10 +45,10 @@ impl Shared {
         self.activity.begin();
         let counted = Responder::new(Counted {
             shared: Arc::clone(self),
-            responder: client.session.responder(id),
+            responder: Some(client.session.responder(id)),
             method,
             bytes_in: call.payload.len() as u64,
-            begun_ns: monotonic_ns(),
+            begun: Ticks::now(),
         });
         let shared = Arc::clone(self);
         runtime().spawn_blocking(move || {
@@ -62,18 +62,21 @@ impl Shared {
 /// The answer to a streaming call, counted like any other.
 struct Counted {
     shared: Arc<Shared>,
-    responder: Responder,
+    responder: Option<Responder<'static>>,
     method: usize,
     bytes_in: u64,
-    begun_ns: u64,
+    begun: Ticks,
 }
 
 impl ReplySink for Counted {
-    fn send(self: Box<Self>, status: Status, body: &[u8]) {
-        let nanos = monotonic_ns().saturating_sub(self.begun_ns);
+    fn send(&mut self, status: Status, body: &[u8]) {
+        let counters = &self.shared.counters;
         let failed = status != Status::Ok;
-        self.shared.counters.count(self.method, failed, self.bytes_in, body.len() as u64, nanos);
-        self.responder.send(status, body);
+        counters.count(Table::COMMON, self.method, failed, self.bytes_in, body.len() as u64);
+        counters.count_time(Table::COMMON, self.method, Ticks::now().ns_since(self.begun));
+        if let Some(responder) = self.responder.take() {
+            responder.send(status, body);
+        }
         self.shared.activity.end();
     }
 }
