@@ -6,6 +6,7 @@
 
 mod connect;
 mod pending;
+mod raw;
 mod typed;
 
 use std::{sync::Arc, time::Duration};
@@ -184,39 +185,6 @@ impl Connection {
         self.send(TypedCall::new::<C>(method, args)).await
     }
 
-    /// Calls a raw method and waits, blocking the thread. The argument is copied once, into the
-    /// transport.
-    ///
-    /// # Errors
-    /// The service's own error, or see [`RpcError`].
-    pub fn call_raw_blocking<E>(
-        &self,
-        method: &'static MethodInfo,
-        data: &[u8],
-    ) -> Result<Vec<u8>, CallError<E>>
-    where
-        crate::codec::Json: Decode<E>,
-    {
-        decode_reply::<crate::codec::Raw, Vec<u8>, E>(self.call_bytes_blocking(
-            method.into(),
-            Door::Native,
-            data,
-        )?)
-    }
-
-    /// Calls a raw method.
-    ///
-    /// # Errors
-    /// The service's own error, or see [`RpcError`].
-    pub async fn call_raw<E>(&self, method: &'static MethodInfo, data: &[u8]) -> Result<Vec<u8>, CallError<E>>
-    where
-        crate::codec::Json: Decode<E>,
-    {
-        decode_reply::<crate::codec::Raw, Vec<u8>, E>(
-            self.call_bytes(method.into(), Door::Native, data).await?,
-        )
-    }
-
     /// Checks that the server offers these methods with the same encoding and signature.
     pub(crate) fn check(&self, endpoint: &str, methods: &[MethodInfo]) -> Result<(), ConnectError> {
         let service = self.service();
@@ -288,13 +256,13 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-pub(crate) fn decode_reply<C, R, E>(reply: Reply) -> Result<R, CallError<E>>
+pub(crate) fn decode_reply<C, R, E>(status: Status, body: &[u8]) -> Result<R, CallError<E>>
 where
     C: Codec + Decode<R>,
     C::Errors: Decode<E>,
 {
-    match reply.status {
-        Status::Ok => Ok(C::decode(&reply.body)?),
-        _ => Err(CallError::Service(<C::Errors as Decode<E>>::decode(&reply.body)?)),
+    match status {
+        Status::Ok => Ok(C::decode(body)?),
+        _ => Err(CallError::Service(<C::Errors as Decode<E>>::decode(body)?)),
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub use self::call::{CallContext, IncomingCall, Responder};
 pub(crate) use self::call::{Cancellation, Near, NearSink, ReplySink, contained};
-pub(crate) use self::in_place::{Lent, Room};
+pub(crate) use self::in_place::{Draft, Drafted, Lent, Room};
 pub(crate) use self::runtime::runtime;
 pub use self::{
     config::WorkerConfig,

@@ -14,6 +14,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectError, RpcError, Status},
     method::{ServiceDescription, ServiceInfo},
+    server::{Draft, Drafted, Loan, LoanError, ShmBytes},
     stream::ClientStream,
 };
 
@@ -23,6 +24,15 @@ pub(crate) struct Outbound<'a> {
     pub(crate) door: Door,
     pub(crate) payload: &'a [u8],
     pub(crate) deadline: Duration,
+}
+
+/// A raw call whose argument is written, and whose reply is read, in the transport's memory. `call` has no
+/// payload.
+pub(crate) struct InPlace<'a> {
+    pub(crate) call: Outbound<'a>,
+    pub(crate) write: &'a mut dyn FnMut(Loan<'_>) -> Result<(), LoanError>,
+    /// Called at most once: with the reply, or with the encoded error of the service.
+    pub(crate) read: &'a mut dyn FnMut(Status, ShmBytes<'_>),
 }
 
 /// A client's way to one service.
@@ -41,6 +51,16 @@ pub(crate) trait Transport: Send + Sync {
             body.extend_from_slice(&reply.body);
         }
         Ok(reply.status)
+    }
+    /// Calls in place and waits, blocking the thread. Without memory in common with the server, through a buffer.
+    fn call_in_place(&self, call: InPlace<'_>) -> Result<(), RpcError> {
+        let mut draft = Draft::new(None);
+        (call.write)(Loan::new(&mut draft)).map_err(|error| RpcError::NoSpace(error.to_string()))?;
+        let Drafted::Buffer(payload) = draft.finish() else { unreachable!("there is no room") };
+        let mut body = Vec::new();
+        let status = self.call(Outbound { payload: &payload, ..call.call }, &mut body)?;
+        (call.read)(status, ShmBytes::copied(&body));
+        Ok(())
     }
     /// Hands over a call whose method streams items; as [`Self::begin`] otherwise.
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError>;

@@ -3,10 +3,12 @@
 //! The generated clients name the four types of a call once, in [`TypedCall::new`]; what comes after asks
 //! nothing of the types. So a type that cannot travel is reported where it is named, and once.
 
-use super::{Connection, Door, Reply, decode_reply};
+use std::cell::Cell;
+
+use super::{Connection, Door, decode_reply};
 use crate::{
     codec::{CodecError, Decode, Encode},
-    error::CallError,
+    error::{CallError, Status},
     method::MethodInfo,
 };
 
@@ -15,7 +17,7 @@ pub struct TypedCall<'a, A: ?Sized, R, E> {
     method: &'static MethodInfo,
     args: &'a A,
     encode: fn(&A, &mut Vec<u8>) -> Result<(), CodecError>,
-    decode: fn(Reply) -> Result<R, CallError<E>>,
+    decode: fn(Status, &[u8]) -> Result<R, CallError<E>>,
 }
 
 impl<'a, A: ?Sized, R, E> TypedCall<'a, A, R, E> {
@@ -36,9 +38,13 @@ impl Connection {
     /// # Errors
     /// The service's own error, or see [`RpcError`](crate::RpcError).
     pub fn send_blocking<A: ?Sized, R, E>(&self, call: TypedCall<'_, A, R, E>) -> Result<R, CallError<E>> {
-        let mut payload = Vec::new();
-        (call.encode)(call.args, &mut payload)?;
-        (call.decode)(self.call_bytes_blocking(call.method.into(), Door::Native, &payload)?)
+        let mut scratch = Scratch::take();
+        let Scratch { payload, reply } = &mut scratch;
+        (call.encode)(call.args, payload)?;
+        let status = self.call_into_blocking(call.method.into(), Door::Native, payload, reply)?;
+        let outcome = (call.decode)(status, reply);
+        scratch.keep();
+        outcome
     }
 
     /// Sends the call. The future holds the encoded arguments, not the arguments themselves, and begins the
@@ -52,7 +58,37 @@ impl Connection {
         let (method, decode) = (call.method, call.decode);
         async move {
             encoded?;
-            decode(self.call_bytes(method.into(), Door::Native, &payload).await?)
+            let reply = self.call_bytes(method.into(), Door::Native, &payload).await?;
+            decode(reply.status, &reply.body)
         }
     }
+}
+
+/// Buffers for encoded arguments and reply, of which a thread keeps one pair from call to call. A call that begins
+/// within another (in a user's `Serialize`) has a pair of its own.
+#[derive(Default)]
+struct Scratch {
+    payload: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl Scratch {
+    /// Buffers that have grown beyond this are let go.
+    const KEPT_BYTES: usize = 64 * 1024;
+
+    fn take() -> Self {
+        KEPT.with(Cell::take)
+    }
+
+    fn keep(mut self) {
+        if self.payload.capacity().max(self.reply.capacity()) <= Self::KEPT_BYTES {
+            self.payload.clear();
+            self.reply.clear();
+            KEPT.with(|kept| kept.set(self));
+        }
+    }
+}
+
+thread_local! {
+    static KEPT: Cell<Scratch> = const { Cell::new(Scratch { payload: Vec::new(), reply: Vec::new() }) };
 }

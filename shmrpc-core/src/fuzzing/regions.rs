@@ -10,7 +10,7 @@ use crate::{
         arena::{self, Arenas, Extent},
         board::Board,
         channel::{CallHeader, Channel, Claimed, Claimer, Place, ReplyHeader},
-        counters::Counters,
+        counters::{Counters, Table},
         doorbell::Doorbell,
         region::Region,
     },
@@ -172,11 +172,14 @@ pub(super) fn counters(data: &[u8]) {
 
 fn use_counters(region: &Region, mut script: Script<'_>) {
     region.word64(0).store(u64::from(script.byte() % 12), Ordering::Release);
+    region.word64(8).store(u64::from(script.byte() % 3), Ordering::Release);
     let dense = script.0.len().min(region.len_bytes() - 128);
     let rest = vec![0; region.len_bytes() - 128 - dense];
     region.copy_in(128, &[&script.0[..dense], &rest].concat());
     let Ok(counters) = Counters::attach(dup(region)) else { return };
-    counters.count(usize::from(script.byte()), true, u64::MAX, u64::MAX, u64::MAX);
+    let method = usize::from(script.byte());
+    counters.count(Table::COMMON, method, true, u64::MAX, u64::MAX);
+    counters.count_time(Table::COMMON, method, u64::MAX);
     let mut sum = MethodCounters::default();
     for method in counters.read() {
         sum.add(&method);

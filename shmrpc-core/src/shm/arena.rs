@@ -10,7 +10,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::region::{Region, RegionError, page_bytes};
+use super::{
+    channel::Place,
+    region::{Region, RegionError, page_bytes},
+};
 
 /// The first page holds the receiver's bits, one a granule.
 const MAX_GRANULES: usize = 4096 * 8;
@@ -45,6 +48,13 @@ fn snug_bytes(len_bytes: usize) -> usize {
 pub(crate) struct Extent {
     pub(crate) arena: u32,
     pub(crate) offset: u64,
+}
+
+impl Extent {
+    /// Where a message of that length lies.
+    pub(crate) fn place(self, len_bytes: usize) -> Place {
+        Place { arena: self.arena, len_bytes: len_bytes as u32, offset: self.offset }
+    }
 }
 
 /// The receiver's note that it no longer needs the extent at that offset.

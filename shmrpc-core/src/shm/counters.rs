@@ -13,8 +13,8 @@ use std::{
 use super::region::{Region, RegionError, page_bytes};
 use crate::observe::{LatencyHistogram, MethodCounters};
 
-/// A word in the header, beside the number of methods.
-const HEARTBEAT: usize = 8;
+/// A word in the header, beside the numbers of methods and tables.
+const HEARTBEAT: usize = 16;
 const FIELDS: usize = 5;
 const METHOD_BYTES: usize = ((FIELDS + LatencyHistogram::BUCKETS) * 8).next_multiple_of(128);
 const HEADER_BYTES: usize = 128;

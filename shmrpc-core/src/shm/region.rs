@@ -179,11 +179,6 @@ impl Region {
         // SAFETY: the source is in bounds; the target is private memory and cannot overlap a mapping.
         unsafe { std::ptr::copy_nonoverlapping(at.as_ptr(), into.as_mut_ptr(), into.len()) }
     }
-
-    /// The address of a word, for the semaphore functions of the C library.
-    pub(super) fn address(&self, offset: usize, len: usize, align: usize) -> NonNull<u8> {
-        self.at(offset, len, align)
-    }
 }
 
 impl Drop for Region {

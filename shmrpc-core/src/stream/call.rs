@@ -11,9 +11,9 @@ use futures_core::Stream;
 
 use super::{ByteReceiver, ByteSender, ClientStream, StreamClosed, server::encoded};
 use crate::{
-    client::{Connection, Door, Pending, Reply, decode_reply},
+    client::{Connection, Door, Pending, decode_reply},
     codec::{Codec, CodecError, Decode, Encode},
-    error::{CallError, RpcError},
+    error::{CallError, RpcError, Status},
     method::MethodInfo,
     transport::io::Alarm,
 };
@@ -32,7 +32,7 @@ pub struct StreamCall<In, Out, R, E> {
     parts: Parts<In, Out, R, E>,
 }
 
-type DecodeReply<R, E> = fn(Reply) -> Result<R, CallError<E>>;
+type DecodeReply<R, E> = fn(Status, &[u8]) -> Result<R, CallError<E>>;
 
 struct Parts<In, Out, R, E> {
     // The order matters: dropping the reply first cancels the call, before the halves say their regular
@@ -109,7 +109,8 @@ impl<In, Out, R, E> BlockingStreamCall<In, Out, R, E> {
     /// The service's own error, or see [`RpcError`].
     pub fn finish(self) -> Result<R, CallError<E>> {
         let (reply, decode_reply) = self.parts.close();
-        decode_reply(reply.wait()?)
+        let reply = reply.wait()?;
+        decode_reply(reply.status, &reply.body)
     }
 }
 
@@ -146,7 +147,8 @@ impl<In, Out, R, E> StreamCall<In, Out, R, E> {
     /// The service's own error, or see [`RpcError`].
     pub async fn finish(self) -> Result<R, CallError<E>> {
         let (reply, decode_reply) = self.parts.close();
-        decode_reply(reply.await?)
+        let reply = reply.await?;
+        decode_reply(reply.status, &reply.body)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod call;
 mod peers;
+mod place;
 mod ring;
 mod rings;
 mod stream;
@@ -38,7 +39,7 @@ use crate::{
     runtime_dir::RuntimeDir,
     shm::doorbell::usable_cpus,
     stream::ClientStream,
-    transport::{Outbound, Transport},
+    transport::{InPlace, Outbound, Transport},
 };
 
 /// Largest message unless the options say otherwise.
@@ -229,6 +230,11 @@ impl Transport for ShmClient {
     fn call(&self, call: Outbound<'_>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
         self.shared.check(&call)?;
         call::call(&self.shared, &call, body)
+    }
+
+    fn call_in_place(&self, call: InPlace<'_>) -> Result<(), RpcError> {
+        self.shared.check(&call.call)?;
+        call::call_in_place(&self.shared, call)
     }
 
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {

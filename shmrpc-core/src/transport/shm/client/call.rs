@@ -10,19 +10,22 @@ use std::{
 use super::{
     Open, Shared,
     peers::method_name,
-    ring::{Key, Waiter, read_reply},
-    rings::{NewCall, Peer},
+    place::{Answer, ArgumentRoom, InReply},
+    ring::{Call, Key, Waiter},
+    rings::{NewCall, Payload, Peer},
 };
 use crate::{
     client::{PendingCall, Reply},
     error::{RpcError, Status},
     method::Shape,
+    server::{Draft, Drafted, Lent, Loan, ShmBytes},
     shm::{
+        channel::CALL_INLINE_BYTES,
         doorbell::{current_cpu, monotonic_ns},
         ticks::{Ticks, coarse_ns, coarse_step_ns},
     },
     transport::{
-        Outbound,
+        InPlace, Outbound,
         inproc::{not_unary, unknown},
         shm::{
             hub::{Look, TaskWaits, Waiting},
@@ -47,6 +50,10 @@ struct Flight {
 
 impl Flight {
     fn begin(shared: &Shared, call: &Outbound<'_>) -> Result<Self, RpcError> {
+        Self::begin_with(shared, call, Payload::Bytes(call.payload))
+    }
+
+    fn begin_with(shared: &Shared, call: &Outbound<'_>, payload: Payload<'_>) -> Result<Self, RpcError> {
         // Late by a tick of the system at most, and never early.
         let now_ns = coarse_ns() + coarse_step_ns();
         let deadline_ns = now_ns.saturating_add(call.deadline.as_nanos() as u64);
@@ -55,7 +62,7 @@ impl Flight {
             door: call.door as u8,
             idempotent: call.method.idempotent,
             deadline_ns,
-            payload: call.payload,
+            payload,
         };
         let mut state = shared.lock();
         let state = &mut *state;
@@ -85,35 +92,50 @@ impl Flight {
         })
     }
 
-    /// The outcome, if it is there; the answer is appended to `body`. A reply in an arena that we have not
-    /// mapped yet has been announced already: the announcement is in the worker's socket.
+    /// The outcome, if it is there; the answer is appended to `body`.
     fn take(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Option<Result<Status, RpcError>> {
         let lane = shared.lane(self.key);
+        // The common case by itself: a small answer to a call that was never run again.
         if let Some(header) = lane.channel.reply(self.key.slot, self.index)
             && header.place.arena == 0
         {
-            let status = read_reply(&lane.channel, self.key.slot, header, None, body)?;
+            let status = InReply::find(lane, self.key.slot, header, None)?.map(|reply| {
+                reply.copy_out(0, reply.len_bytes(), body);
+                reply.status
+            });
             self.finish(shared);
             return Some(self.outcome(shared, status, body));
         }
+        let outcome = self.find(shared)?.map(|answer| match answer {
+            Answer::Decided(reply) => {
+                *body = reply.body;
+                reply.status
+            }
+            Answer::Lies(reply) => {
+                reply.copy_out(0, reply.len_bytes(), body);
+                reply.status
+            }
+        });
+        self.finish(shared);
+        Some(self.outcome(shared, outcome, body))
+    }
+
+    /// Where the answer is, if there is one. A reply in an arena that we have not mapped yet has been announced
+    /// already: the announcement is in the worker's socket. The slot is not given back yet.
+    fn find<'s>(&mut self, shared: &'s Arc<Shared>) -> Option<Result<Answer<'s>, RpcError>> {
+        let lane = shared.lane(self.key);
         for attempt in 0..100 {
             let mut state = shared.lock();
-            if let Some(outcome) = state.rings.take_outcome(self.key) {
-                drop(state);
-                let status = outcome.map(|reply| {
-                    *body = reply.body;
-                    reply.status
-                });
-                return Some(self.outcome(shared, status, body));
+            if let Some(outcome) = state.rings.call(self.key).and_then(Call::take_outcome) {
+                return Some(outcome.map(Answer::Decided));
             }
             let header = state.rings.answer(self.key)?;
             self.index = state.rings.call(self.key)?.index;
             let claimer = lane.channel.claimer(self.key.slot, self.index);
             let worker = claimer.and_then(|who| state.peers.claimer(who).cloned());
             drop(state);
-            if let Some(status) = read_reply(&lane.channel, self.key.slot, header, worker.as_deref(), body) {
-                self.finish(shared);
-                return Some(self.outcome(shared, status, body));
+            if let Some(reply) = InReply::find(lane, self.key.slot, header, worker.as_deref()) {
+                return Some(reply.map(Answer::Lies));
             }
             match worker {
                 Some(worker) => {
@@ -126,14 +148,14 @@ impl Flight {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.finish(shared);
-        let error = RpcError::Protocol("a reply in an arena that was never announced".into());
-        Some(self.outcome(shared, Err(error), body))
+        Some(Err(RpcError::Protocol("a reply in an arena that was never announced".into())))
     }
 
     /// Gives the slot back after an answer.
     fn finish(&mut self, shared: &Shared) {
-        self.done = true;
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
         if self.in_arena {
             shared.lock().rings.finish(self.key);
         } else {
@@ -142,12 +164,11 @@ impl Flight {
     }
 
     fn outcome(
-        &mut self,
+        &self,
         shared: &Shared,
         outcome: Result<Status, RpcError>,
         body: &[u8],
     ) -> Result<Status, RpcError> {
-        self.done = true;
         match outcome? {
             status @ (Status::Ok | Status::ServiceError) => Ok(status),
             status => {
@@ -214,14 +235,23 @@ impl Flight {
     }
 
     fn wait(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+        self.wait_for(shared, |flight| flight.take(shared, body))
+    }
+
+    /// Waits until `take` has something.
+    fn wait_for<T>(
+        &mut self,
+        shared: &Arc<Shared>,
+        mut take: impl FnMut(&mut Self) -> Option<Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
         shared.check_fork()?;
         if self.watch(shared)
-            && let Some(outcome) = self.take(shared, body)
+            && let Some(outcome) = take(self)
         {
             return outcome;
         }
         let began = Ticks::now();
-        let outcome = self.sleep(shared, body);
+        let outcome = self.sleep(shared, take);
         if self.peer != Peer::Woken {
             shared.patience.learn(Ticks::now().ns_since(began));
         }
@@ -230,9 +260,13 @@ impl Flight {
     }
 
     /// Waits for the answer asleep.
-    fn sleep(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+    fn sleep<T>(
+        &mut self,
+        shared: &Arc<Shared>,
+        mut take: impl FnMut(&mut Self) -> Option<Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
         loop {
-            if let Some(outcome) = self.take(shared, body) {
+            if let Some(outcome) = take(self) {
                 return outcome;
             }
             if monotonic_ns() >= self.deadline_ns {
@@ -263,11 +297,17 @@ impl Flight {
 struct Attended<'a> {
     shared: &'a Arc<Shared>,
     flight: Flight,
+    /// Its answer has been found: what is left is to give the slot back, even if the caller's code panics.
+    answered: bool,
 }
 
 impl Drop for Attended<'_> {
     fn drop(&mut self) {
-        self.flight.abandon(self.shared);
+        if self.answered {
+            self.flight.finish(self.shared);
+        } else {
+            self.flight.abandon(self.shared);
+        }
     }
 }
 
@@ -277,8 +317,50 @@ pub(super) fn call(
     call: &Outbound<'_>,
     body: &mut Vec<u8>,
 ) -> Result<Status, RpcError> {
-    let mut attended = Attended { shared, flight: Flight::begin(shared, call)? };
+    let mut attended = Attended { shared, flight: Flight::begin(shared, call)?, answered: false };
     attended.flight.wait(shared, body)
+}
+
+/// Calls in place and waits.
+pub(super) fn call_in_place(shared: &Arc<Shared>, call: InPlace<'_>) -> Result<(), RpcError> {
+    let mut room = ArgumentRoom { shared, small: [0; CALL_INLINE_BYTES], lent: None };
+    let mut draft = Draft::new(Some(&mut room));
+    let written = (call.write)(Loan::new(&mut draft));
+    let drafted = draft.finish();
+    written.map_err(|error| RpcError::NoSpace(error.to_string()))?;
+    let flight = match &drafted {
+        Drafted::Room(len_bytes) => {
+            let payload = match &room.lent {
+                Some((extent, _)) => Payload::Placed { extent: *extent, len_bytes: *len_bytes },
+                None => Payload::Bytes(&room.small[..*len_bytes]),
+            };
+            let flight = Flight::begin_with(shared, &call.call, payload)?;
+            // The call's from now on.
+            room.lent = None;
+            flight
+        }
+        Drafted::Buffer(bytes) => Flight::begin_with(shared, &call.call, Payload::Bytes(bytes))?,
+    };
+    let mut attended = Attended { shared, flight, answered: false };
+    let answer = attended.flight.wait_for(shared, |flight| {
+        let found = flight.find(shared)?;
+        if found.is_err() {
+            flight.finish(shared);
+        }
+        Some(found)
+    })?;
+    attended.answered = true;
+    let copy;
+    let (status, reply) = match &answer {
+        Answer::Decided(reply) => (reply.status, ShmBytes::copied(&reply.body)),
+        Answer::Lies(reply) => (reply.status, ShmBytes::lent(reply)),
+    };
+    if !matches!(status, Status::Ok | Status::ServiceError) {
+        copy = reply.to_vec();
+        return attended.flight.outcome(shared, Ok(status), &copy).map(|_| ());
+    }
+    (call.read)(status, reply);
+    Ok(())
 }
 
 /// A call that is waited for later, or by a task.

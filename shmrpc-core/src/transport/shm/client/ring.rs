@@ -13,14 +13,9 @@ use std::{
 use super::peers::Worker;
 use crate::{
     client::Reply,
-    error::{RpcError, Status},
+    error::RpcError,
     process::random_u64,
-    shm::{
-        arena::Extent,
-        board::Board,
-        channel::{Channel, REPLY_INLINE_BYTES, ReplyHeader},
-        region::RegionError,
-    },
+    shm::{arena::Extent, board::Board, channel::Channel, region::RegionError},
     transport::shm::message::Message,
 };
 
@@ -244,31 +239,4 @@ impl Ring {
         self.lane.channel.publish(index, slot);
         index
     }
-}
-
-/// Appends a copy of a reply to `body`; `None` when it lies in an arena that is not known (yet).
-pub(super) fn read_reply(
-    channel: &Channel,
-    slot: u16,
-    header: ReplyHeader,
-    worker: Option<&Worker>,
-    body: &mut Vec<u8>,
-) -> Option<Result<Status, RpcError>> {
-    let len = header.place.len_bytes as usize;
-    let status = Status::from_u16(header.status);
-    if header.place.arena == 0 {
-        if len > REPLY_INLINE_BYTES {
-            return Some(Err(RpcError::Protocol(format!("inline reply of {len} bytes"))));
-        }
-        channel.region().copy_out(channel.reply_inline(slot), len, body);
-    } else {
-        let region = worker?.arena(header.place.arena)?;
-        let offset = usize::try_from(header.place.offset).unwrap_or(usize::MAX);
-        if !region.holds(offset, len) {
-            return Some(Err(RpcError::Protocol(format!("reply of {len} bytes outside its arena"))));
-        }
-        region.copy_out(offset, len, body);
-        crate::shm::arena::release(&region, header.place.offset);
-    }
-    Some(Ok(status))
 }

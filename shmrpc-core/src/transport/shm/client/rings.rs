@@ -10,17 +10,19 @@ use std::{
 
 use super::{
     peers::{Peers, Worker},
-    ring::{Call, Key, Lane, Ring, Waiter, read_reply},
+    place::InReply,
+    ring::{Call, Key, Lane, Ring, Waiter},
 };
 use crate::{
     client::Reply,
     error::RpcError,
+    server::Lent,
     shm::{
         arena::{Arenas, Extent, NoExtent, release},
         board::{Board, fence_after_publish},
         channel::{CALL_INLINE_BYTES, CallHeader, Claimer, MAX_SLOTS, Place, ReplyHeader},
         doorbell::Doorbell,
-        region::RegionError,
+        region::{Region, RegionError},
     },
     transport::shm::message::Message,
 };
@@ -63,7 +65,14 @@ pub(super) struct NewCall<'a> {
     pub(super) door: u8,
     pub(super) idempotent: bool,
     pub(super) deadline_ns: u64,
-    pub(super) payload: &'a [u8],
+    pub(super) payload: Payload<'a>,
+}
+
+/// Arguments: to be copied, or in an arena of ours already.
+#[derive(Clone, Copy)]
+pub(super) enum Payload<'a> {
+    Bytes(&'a [u8]),
+    Placed { extent: Extent, len_bytes: usize },
 }
 
 /// A call that has been published.
@@ -151,14 +160,24 @@ impl Rings {
             self.reap(peers);
         }
         let number = self.ring_with_room(peers)?;
-        let (place, extent) = self.place(call.payload, peers)?;
+        let (place, extent) = match call.payload {
+            Payload::Placed { extent, len_bytes } => (extent.place(len_bytes), Some(extent)),
+            Payload::Bytes(bytes) if bytes.len() <= CALL_INLINE_BYTES => {
+                (Place { arena: 0, len_bytes: bytes.len() as u32, offset: 0 }, None)
+            }
+            Payload::Bytes(bytes) => {
+                let (extent, region) = self.allocate(bytes.len(), peers)?;
+                region.copy_in(extent.offset as usize, bytes);
+                (extent.place(bytes.len()), Some(extent))
+            }
+        };
         let serial = self.next_serial();
         let ring = &mut self.rings[number];
         let alone = ring.in_flight() == 0;
         let slot = ring.take_slot(serial);
         let channel = &ring.lane.channel;
-        if extent.is_none() {
-            channel.region().copy_in(channel.call_inline(slot), call.payload);
+        if let (None, Payload::Bytes(bytes)) = (extent, call.payload) {
+            channel.region().copy_in(channel.call_inline(slot), bytes);
         }
         let header = CallHeader {
             call_id: serial,
@@ -236,24 +255,27 @@ impl Rings {
         self.review_in = REVIEW;
     }
 
-    /// Puts an argument where workers can read it.
-    fn place(&mut self, payload: &[u8], peers: &Peers) -> Result<(Place, Option<Extent>), RpcError> {
-        let len_bytes = payload.len() as u32;
-        if payload.len() <= CALL_INLINE_BYTES {
-            return Ok((Place { arena: 0, len_bytes, offset: 0 }, None));
-        }
-        let allocated = self.arenas.allocate(payload.len()).map_err(no_space)?;
-        let extent = allocated.extent;
-        allocated.region.copy_in(extent.offset as usize, payload);
+    /// Finds room for an argument where workers can read it; they are told of a new arena first.
+    pub(super) fn allocate(
+        &mut self,
+        len_bytes: usize,
+        peers: &Peers,
+    ) -> Result<(Extent, Arc<Region>), RpcError> {
+        let allocated = self.arenas.allocate(len_bytes).map_err(no_space)?;
         for worker in peers.workers() {
             for &id in &allocated.dropped {
                 worker.link.send(&Message::DropArena { id }, &[]);
             }
             if allocated.is_new {
-                worker.link.send(&Message::Arena { id: extent.arena }, &[allocated.region.fd()]);
+                worker.link.send(&Message::Arena { id: allocated.extent.arena }, &[allocated.region.fd()]);
             }
         }
-        Ok((Place { arena: extent.arena, len_bytes, offset: extent.offset }, Some(extent)))
+        Ok((allocated.extent, allocated.region))
+    }
+
+    /// Takes room back that no call has used.
+    pub(super) fn give_back(&mut self, extent: Extent) {
+        self.arenas.free(extent);
     }
 
     fn wake_one(&mut self) -> bool {
@@ -294,13 +316,6 @@ impl Rings {
     /// The call with that key, unless it has been answered and taken.
     pub(super) fn call(&mut self, key: Key) -> Option<&mut Call> {
         self.rings[usize::from(key.ring)].call(key.slot).filter(|call| call.serial == key.serial)
-    }
-
-    /// An outcome that was decided without an answer in the slot.
-    pub(super) fn take_outcome(&mut self, key: Key) -> Option<Result<Reply, RpcError>> {
-        let outcome = self.call(key)?.take_outcome()?;
-        self.finish(key);
-        Some(outcome)
     }
 
     /// The header of a call's answer, if it is there.
@@ -377,10 +392,13 @@ impl Rings {
                 if let Some(reply) = lane.channel.reply(slot, index) {
                     // Answered before it died; what lies in its arena must be taken while we have it.
                     if reply.place.arena != 0 {
-                        let mut body = Vec::new();
-                        let read = read_reply(&lane.channel, slot, reply, Some(dead), &mut body);
-                        let outcome = read.unwrap_or_else(|| Err(lost(call.method)));
-                        call.decide(outcome.map(|status| Reply { status, body }), &mut self.due);
+                        let read = InReply::find(&lane, slot, reply, Some(dead)).map(|found| {
+                            let found = found?;
+                            let mut body = Vec::new();
+                            found.copy_out(0, found.len_bytes(), &mut body);
+                            Ok(Reply { status: found.status, body })
+                        });
+                        call.decide(read.unwrap_or_else(|| Err(lost(call.method))), &mut self.due);
                     }
                     continue;
                 }

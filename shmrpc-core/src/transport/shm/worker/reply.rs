@@ -37,7 +37,7 @@ impl Answering<'_> {
         match self.room(body.len()) {
             Ok(room) => {
                 room.region.copy_in(room.extent.offset as usize, body);
-                self.publish(status, room.place(body.len()));
+                self.publish(status, room.extent.place(body.len()));
             }
             Err(error) => {
                 let text = match error {
@@ -89,12 +89,6 @@ fn inline(len_bytes: usize) -> Place {
 struct ArenaRoom {
     extent: Extent,
     region: Arc<Region>,
-}
-
-impl ArenaRoom {
-    fn place(&self, len_bytes: usize) -> Place {
-        Place { arena: self.extent.arena, len_bytes: len_bytes as u32, offset: self.extent.offset }
-    }
 }
 
 /// The answer of a handler that a pool thread runs, with what is counted about it.
@@ -159,7 +153,7 @@ impl ReplySink for PoolReply<'_> {
     }
 
     fn send_room(&mut self, len_bytes: usize) {
-        let place = self.room.take().map_or_else(|| inline(len_bytes), |room| room.place(len_bytes));
+        let place = self.room.take().map_or_else(|| inline(len_bytes), |room| room.extent.place(len_bytes));
         self.publish(Status::Ok, len_bytes, |answering| answering.publish(Status::Ok, place));
     }
 }
