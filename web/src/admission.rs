@@ -1,17 +1,19 @@
 //! Who may come in. [`Rules::decide`] is a pure function of a request's head and of who sent it; the
 //! middleware in [`crate::server`] asks it before any route sees the request.
 //!
-//! Two questions, in this order:
+//! Three questions, in this order:
 //! 1. Did a page of this dashboard, or no page at all, make the request? A foreign `Host` (DNS
 //!    rebinding), a foreign `Origin` or a browser's word that another site asked (CSRF) is refused
 //!    always, whoever the user is.
-//! 2. Is it an allowed user? A process of an allowed uid on this machine, or anybody with the token.
+//! 2. If a browser asks for a change, did our own page make it ask? Only that page knows its token, which is
+//!    made anew with each start.
+//! 3. Is it an allowed user? A process of an allowed uid on this machine, or anybody with the token.
 
 mod credentials;
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderName, Uri, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header, uri::Authority};
 
 use crate::options::WebOptions;
 
@@ -41,6 +43,11 @@ pub(crate) enum Refusal {
     /// The browser says that another site asks.
     #[error("requests from other sites are refused")]
     CrossSite,
+    /// A browser's change without the page's token.
+    #[error(
+        "a change from a browser needs the token of the page, which this page does not have: load it anew"
+    )]
+    NoPageToken,
     /// Neither an allowed user nor a token.
     #[error("this dashboard is for its own user; others need the token")]
     NoToken,
@@ -62,23 +69,41 @@ pub(crate) struct Rules {
     allowed_hosts: Vec<String>,
     allowed_uids: Vec<u32>,
     token: Option<String>,
+    page_token: String,
 }
+
+/// Where a page's own orders carry its token.
+pub(crate) const PAGE_TOKEN: &str = "page";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Rules {
-    pub(crate) fn new(options: &WebOptions) -> Self {
+    /// `page_token` is what our own pages know and nobody else's.
+    pub(crate) fn new(options: &WebOptions, page_token: String) -> Self {
         Self {
             allowed_hosts: options.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             allowed_uids: options.allowed_uids.clone(),
             token: options.token.clone().filter(|token| !token.is_empty()),
+            page_token,
         }
     }
 
+    /// What a page of ours shows with every change.
+    pub(crate) fn page_token(&self) -> &str {
+        &self.page_token
+    }
+
     /// Lets a request in, or says why not.
-    pub(crate) fn decide(&self, uri: &Uri, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
+    pub(crate) fn decide(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<(), Refusal> {
         let host = self.check_host(uri, headers, peer)?;
         check_origin(headers, &host)?;
+        self.check_change(method, uri, headers)?;
         self.check_user(headers, peer)
     }
 
@@ -116,6 +141,35 @@ impl Rules {
         })
     }
 
+    /// Browsers add `Origin` to every change; programs need not, and no page can leave it out. A program that does
+    /// shows the daemon's token, which no browser adds by itself in that form.
+    fn check_change(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let is_browser = headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+        if !changes || !is_browser {
+            return Ok(());
+        }
+        let mut pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        let shown = pairs.find(|(name, _)| *name == PAGE_TOKEN).map(|(_, value)| value);
+        let is_ours = shown.is_some_and(|shown| {
+            !self.page_token.is_empty()
+                && credentials::are_equal(self.page_token.as_bytes(), shown.as_bytes())
+        });
+        let authorization = only(headers, &header::AUTHORIZATION).unwrap_or_default();
+        let is_program = authorization.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+        if is_ours || (is_program && self.shows_token(authorization)) {
+            return Ok(());
+        }
+        Err(Refusal::NoPageToken)
+    }
+
+    fn shows_token(&self, authorization: &str) -> bool {
+        match (&self.token, credentials::token(authorization)) {
+            (Some(ours), Some(shown)) => credentials::are_equal(ours.as_bytes(), &shown),
+            _ => false,
+        }
+    }
+
     fn check_user(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
         let is_local = peer.remote.ip().to_canonical().is_loopback();
         if is_local && peer.uid.is_some_and(|uid| self.allowed_uids.contains(&uid)) {
@@ -124,11 +178,10 @@ impl Rules {
         if !headers.contains_key(header::AUTHORIZATION) {
             return Err(Refusal::NoToken);
         }
-        let shown = only(headers, &header::AUTHORIZATION).and_then(credentials::token);
-        match (&self.token, shown) {
-            (Some(ours), Some(shown)) if credentials::are_equal(ours.as_bytes(), &shown) => Ok(()),
-            _ => Err(Refusal::WrongToken),
+        if only(headers, &header::AUTHORIZATION).is_some_and(|shown| self.shows_token(shown)) {
+            return Ok(());
         }
+        Err(Refusal::WrongToken)
     }
 }
 

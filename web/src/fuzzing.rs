@@ -1,7 +1,7 @@
 //! Whatever here parses bytes of others, as functions of bytes; see `shmrpc_core::fuzzing`. Only built with the
 //! feature `fuzzing`; no part of the interface.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 pub use shmrpc_core::fuzzing::Target;
 
 use crate::{
@@ -21,16 +21,18 @@ pub const TARGETS: &[Target] = &[
 
 const USER: u32 = 1000;
 const SECRET: &str = "secret";
+const PAGE_SECRET: &str = "page5ecret";
 
 /// The head of a request: an address, where it comes from, and headers, a line each. Whoever is let in asked
 /// for one of our names, from one of our pages or none, and is an allowed user or knows the token.
 fn admission(data: &[u8]) {
-    let rules = Rules::new(&WebOptions {
+    let options = WebOptions {
         allowed_hosts: vec!["box.example".into()],
         allowed_uids: vec![USER],
         token: Some(SECRET.into()),
         ..WebOptions::default()
-    });
+    };
+    let rules = Rules::new(&options, PAGE_SECRET.into());
     let mut lines = data.split(|&byte| byte == b'\n');
     let Some(Ok(uri)) = lines.next().map(Uri::try_from) else { return };
     let from = lines.next().and_then(|line| line.first().copied()).unwrap_or(0);
@@ -49,10 +51,14 @@ fn admission(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    if rules.decide(&uri, &headers, &peer).is_ok() {
+    let method = if from & 8 == 0 { Method::GET } else { Method::POST };
+    if rules.decide(&method, &uri, &headers, &peer).is_ok() {
         assert!(is_ours(&uri, &headers), "{uri} {headers:?}");
         let is_user = remote.starts_with("127.") && uid == Some(USER);
         assert!(is_user || shows_token(&headers), "{headers:?} {peer:?}");
+        let is_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+        let is_ours = uri.query().unwrap_or_default().contains(PAGE_SECRET) || shows_token(&headers);
+        assert!(method == Method::GET || !is_browser || is_ours, "{uri} {headers:?}");
     }
 }
 
@@ -123,7 +129,7 @@ fn log_line(data: &[u8]) {
 /// A snapshot with any names and numbers in it, as a page.
 fn whole_page(data: &[u8]) {
     let Ok(snapshot) = serde_json::from_slice::<Snapshot>(data) else { return };
-    let page = page::render(&snapshot, &LogPage::default()).into_string();
+    let page = page::render(&snapshot, &LogPage::default(), PAGE_SECRET).into_string();
     assert_eq!(page.matches("<script").count(), 1, "{snapshot:?}");
 }
 
@@ -134,6 +140,7 @@ fn admission_seeds() -> Vec<Vec<u8>> {
         "http://[::1]:5155/\n\u{2}\nhost: [::1]:5155\nauthorization: Basic bWU6c2VjcmV0",
         "/\n\0\nhost: evil.example:5155\norigin: https://evil.example\nsec-fetch-site: cross-site",
         "/\n\0\nhost: 127.0.0.1:5155\nhost: evil@localhost:5155",
+        "/?page=page5ecret\n\u{8}\nhost: localhost:5155\norigin: http://localhost:5155",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

@@ -20,6 +20,7 @@ pub mod fuzzing;
 pub mod log;
 mod options;
 mod page;
+mod plain_json;
 mod problem;
 mod routes;
 mod server;
@@ -28,6 +29,8 @@ pub mod snapshot;
 pub use daemon::{Action, Call, ControlError, Daemon, DaemonFuture};
 pub use log::{LogLine, LogPage, LogStream, LogTail};
 pub use options::WebOptions;
+#[doc(hidden)]
+pub use routes::addresses;
 pub use server::serve;
 pub use snapshot::{CallStatistics, MethodSnapshot};
 pub use snapshot::{ServiceSnapshot, ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerState};

@@ -33,11 +33,12 @@ const RELOAD_S: u32 = 5;
 pub(crate) async fn index(State(shared): State<Arc<Shared>>) -> Response {
     let snapshot = shared.daemon.snapshot();
     let log = shared.daemon.log_since(None, FIRST_LINES);
-    let page = Html(render(&snapshot, &log).into_string());
+    let page = Html(render(&snapshot, &log, shared.rules.page_token()).into_string());
     ([(header::CACHE_CONTROL, "no-store")], page).into_response()
 }
 
-pub(crate) fn render(snapshot: &Snapshot, log: &LogPage) -> Markup {
+/// `token` is what the page shows with every order.
+pub(crate) fn render(snapshot: &Snapshot, log: &LogPage, token: &str) -> Markup {
     let title = format!("{} · shmrpc", snapshot.host);
     let body = html! {
         a.skip href="#services" { "Skip to the services" }
@@ -46,7 +47,7 @@ pub(crate) fn render(snapshot: &Snapshot, log: &LogPage) -> Markup {
             p #connection .connection role="status" data-state="still" { span.dot {} span.word { "as loaded" } }
         }
         main {
-            div #tables { (tables(snapshot)) }
+            div #tables { (tables(snapshot, token)) }
             (log::section(snapshot, log))
         }
         div #notices .notices role="status" aria-live="polite" {}

@@ -23,25 +23,39 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::StatusCode,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 
 use crate::{assets, page, problem, server::Shared};
 
+/// Every address with what answers there.
+fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 11] {
+    [
+        ("/", get(page::index)),
+        ("/live", get(streams::live)),
+        ("/favicon.ico", get(assets::icon)),
+        ("/assets/{hash}/{name}", get(assets::asset)),
+        ("/api/v1/services", get(services::all)),
+        ("/api/v1/services/{name}", get(services::one)),
+        ("/api/v1/services/{name}/{action}", post(services::order)),
+        ("/api/v1/services/{name}/methods/{method}", get(call::by_get).post(call::by_post)),
+        ("/api/v1/stream", get(streams::snapshots)),
+        ("/api/v1/logs", get(logs::lines)),
+        ("/api/v1/logs/stream", get(streams::log_lines)),
+    ]
+}
+
+/// The addresses, for tests that try all of them: one that is added is tried too.
+#[must_use]
+pub fn addresses() -> Vec<&'static str> {
+    table().into_iter().map(|(address, _)| address).collect()
+}
+
 /// All routes; state is filled in.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
-    Router::new()
-        .route("/", get(page::index))
-        .route("/live", get(streams::live))
-        .route("/favicon.ico", get(assets::icon))
-        .route("/assets/{hash}/{name}", get(assets::asset))
-        .route("/api/v1/services", get(services::all))
-        .route("/api/v1/services/{name}", get(services::one))
-        .route("/api/v1/services/{name}/{action}", post(services::order))
-        .route("/api/v1/services/{name}/methods/{method}", get(call::by_get).post(call::by_post))
-        .route("/api/v1/stream", get(streams::snapshots))
-        .route("/api/v1/logs", get(logs::lines))
-        .route("/api/v1/logs/stream", get(streams::log_lines))
+    let routes =
+        table().into_iter().fold(Router::new(), |router, (address, route)| router.route(address, route));
+    routes
         .fallback(async || problem::empty(StatusCode::NOT_FOUND))
         .layer(DefaultBodyLimit::max(shared.options.max_body_bytes))
         .with_state(Arc::clone(shared))

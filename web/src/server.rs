@@ -4,7 +4,13 @@
 //! [`crate::admission`] before any route sees a request, and the order of the end: no new connections,
 //! event streams end, requests under way finish, the rest is cut off.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::{self, Read as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -47,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) options: WebOptions,
     /// Becomes true when event streams are to end.
     pub(crate) is_closing: watch::Receiver<bool>,
-    rules: Rules,
+    pub(crate) rules: Rules,
 }
 
 /// Serves the page and the REST API on `listener` until `shutdown` resolves; then lets requests that are
@@ -64,7 +70,7 @@ pub async fn serve(
     listener.local_addr()?;
     let (closing, is_closing) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(options.max_connections.max(1)));
-    let rules = Rules::new(&options);
+    let rules = Rules::new(&options, random_token()?);
     let shared = Arc::new(Shared { daemon, options, is_closing, rules });
     let routes = routes::router(&shared).layer(from_fn_with_state(Arc::clone(&shared), guard));
     let graceful = GracefulShutdown::new();
@@ -98,6 +104,12 @@ pub async fn serve(
     let _ = tokio::time::timeout(FINISH_TIMEOUT, graceful.shutdown()).await;
     connections.shutdown().await;
     Ok(())
+}
+
+fn random_token() -> io::Result<String> {
+    let mut random = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
 type Slot = tokio::sync::OwnedSemaphorePermit;
@@ -166,7 +178,10 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let wants_page = problem::wants_page(request.headers());
     let decision = match request.extensions().get::<Peer>() {
-        Some(peer) => shared.rules.decide(request.uri(), request.headers(), peer).map_err(Problem::from),
+        Some(peer) => shared
+            .rules
+            .decide(request.method(), request.uri(), request.headers(), peer)
+            .map_err(Problem::from),
         None => Err(Problem::new(
             axum::http::StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

@@ -1,6 +1,6 @@
 //! The table of who may come in: each row a request and its outcome.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::{Peer, Refusal, Rules};
 use crate::options::WebOptions;
@@ -17,6 +17,7 @@ enum Outcome {
     ForeignHost,
     ForeignOrigin,
     CrossSite,
+    NoPageToken,
     NoToken,
     WrongToken,
 }
@@ -125,40 +126,78 @@ const USERS: &[Case] = &[
     ),
 ];
 
+/// By POST.
+const CHANGES: &[Case] = &[
+    own("a program's change", &[("host", SELF)], In),
+    Case { uri: "/?page=0n1yhere", ..own("our page's change", OUR_PAGE, In) },
+    Case { uri: "/?a=b&page=0n1yhere&c", ..own("with other parts", OUR_PAGE, In) },
+    own("a change without the page's token", OUR_PAGE, NoPageToken),
+    Case { uri: "/?page=0n1yher", ..own("part of the page's token", OUR_PAGE, NoPageToken) },
+    Case { uri: "/?page=", ..own("an empty page's token", OUR_PAGE, NoPageToken) },
+    Case { uri: "/?page=x&page=0n1yhere", ..own("two pages' tokens", OUR_PAGE, NoPageToken) },
+    own("a browser that tells no origin", &[("host", SELF), ("sec-fetch-site", "none")], NoPageToken),
+    own(
+        "a program that tells an origin",
+        &[("host", SELF), OUR_ORIGIN, ("authorization", "Bearer secret")],
+        In,
+    ),
+    own(
+        "what a browser adds",
+        &[("host", SELF), OUR_ORIGIN, ("authorization", "Basic bWU6c2VjcmV0")],
+        NoPageToken,
+    ),
+    Case {
+        uri: "/?page=0n1yhere",
+        ..own(
+            "the page's token on a foreign page",
+            &[("host", SELF), ("origin", "http://evil.example")],
+            ForeignOrigin,
+        )
+    },
+    Case { uri: "/?page=0n1yhere", ..somebody("on another machine", "10.0.0.2:4", None, OUR_PAGE, NoToken) },
+];
+
+const OUR_ORIGIN: (&str, &str) = ("origin", "http://localhost:5155");
+const OUR_PAGE: &[(&str, &str)] = &[("host", SELF), OUR_ORIGIN, ("sec-fetch-site", "same-origin")];
+
 fn decide(rules: &Rules, case: &Case) -> Outcome {
     let mut headers = HeaderMap::new();
     for (name, value) in case.headers {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    let method =
+        if CHANGES.iter().any(|change| change.what == case.what) { Method::POST } else { Method::GET };
     let peer = Peer {
         local: "127.0.0.1:5155".parse().unwrap(),
         remote: case.remote.parse().unwrap(),
         uid: case.uid,
     };
-    match rules.decide(&Uri::from_static(case.uri), &headers, &peer) {
+    match rules.decide(&method, &Uri::from_static(case.uri), &headers, &peer) {
         Ok(()) => In,
         Err(Refusal::NoHost) => NoHost,
         Err(Refusal::ForeignHost(_)) => ForeignHost,
         Err(Refusal::ForeignOrigin(_)) => ForeignOrigin,
         Err(Refusal::CrossSite) => CrossSite,
+        Err(Refusal::NoPageToken) => NoPageToken,
         Err(Refusal::NoToken) => NoToken,
         Err(Refusal::WrongToken) => WrongToken,
     }
 }
 
 fn rules(token: Option<&str>) -> Rules {
-    Rules::new(&WebOptions {
+    let options = WebOptions {
         allowed_hosts: vec!["Box.example".into(), "proxy.example:80".into()],
         allowed_uids: vec![OWN, FRIEND],
         token: token.map(Into::into),
         ..WebOptions::default()
-    })
+    };
+    Rules::new(&options, "0n1yhere".into())
 }
 
 #[test]
 fn the_table_holds() {
     let rules = rules(Some("secret"));
-    for case in HOSTS.iter().chain(ORIGINS).chain(USERS) {
+    for case in HOSTS.iter().chain(ORIGINS).chain(USERS).chain(CHANGES) {
         assert_eq!(decide(&rules, case), case.outcome, "{}", case.what);
     }
 }
@@ -173,7 +212,7 @@ fn without_a_token_of_ours_none_fits() {
             headers.insert("authorization", HeaderValue::from_static(value));
             let remote = "10.0.0.2:4".parse().unwrap();
             let peer = Peer { local: "127.0.0.1:5155".parse().unwrap(), remote, uid: None };
-            let refusal = rules.decide(&Uri::from_static("/"), &headers, &peer).unwrap_err();
+            let refusal = rules.decide(&Method::GET, &Uri::from_static("/"), &headers, &peer).unwrap_err();
             assert_eq!(refusal, Refusal::WrongToken);
         }
     }
@@ -187,6 +226,10 @@ fn an_address_of_this_machine_is_a_host_for_those_who_reach_it() {
     for (host, is_in) in [("192.0.2.7:5155", true), ("192.0.2.8:5155", false), ("192.0.2.7", false)] {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static(host));
-        assert_eq!(rules.decide(&Uri::from_static("/"), &headers, &peer).is_ok(), is_in, "{host}");
+        assert_eq!(
+            rules.decide(&Method::GET, &Uri::from_static("/"), &headers, &peer).is_ok(),
+            is_in,
+            "{host}"
+        );
     }
 }

@@ -6,15 +6,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::format::{self, NOTHING};
 use crate::{
+    admission::PAGE_TOKEN,
     daemon::Action,
     snapshot::{MethodSnapshot, ServiceSnapshot, ServiceStatus, Snapshot, Usage},
 };
 
-/// All of it.
-pub(crate) fn tables(snapshot: &Snapshot) -> Markup {
+/// All of it. `token` is what the page shows with every order.
+pub(crate) fn tables(snapshot: &Snapshot, token: &str) -> Markup {
     html! {
         (summary(snapshot))
-        (services(snapshot))
+        (services(snapshot, token))
         (methods(snapshot))
         (workers(snapshot))
     }
@@ -44,7 +45,7 @@ fn summary(snapshot: &Snapshot) -> Markup {
     }
 }
 
-fn services(snapshot: &Snapshot) -> Markup {
+fn services(snapshot: &Snapshot, token: &str) -> Markup {
     html! {
         section #services data-key="services" aria-labelledby="services-heading" {
             h2 #services-heading { "Services" }
@@ -66,14 +67,14 @@ fn services(snapshot: &Snapshot) -> Markup {
                             th scope="col" role="columnheader" { span.visually-hidden { "Start and stop" } }
                         }
                     }
-                    tbody role="rowgroup" { @for service in &snapshot.services { (service_row(service)) } }
+                    tbody role="rowgroup" { @for service in &snapshot.services { (service_row(service, token)) } }
                 }
             }
         }
     }
 }
 
-fn service_row(service: &ServiceSnapshot) -> Markup {
+fn service_row(service: &ServiceSnapshot, token: &str) -> Markup {
     let is_live = !service.workers.is_empty();
     let usage = |text: String| if is_live { text } else { NOTHING.into() };
     let restarts = match service.restarts {
@@ -110,7 +111,7 @@ fn service_row(service: &ServiceSnapshot) -> Markup {
             td.number role="cell" data-label="Up" title=(restarts) {
                 (service.uptime_ms.map_or_else(|| NOTHING.into(), format::millis))
             }
-            td.actions role="cell" { (buttons(service)) }
+            td.actions role="cell" { (buttons(service, token)) }
         }
     }
 }
@@ -121,24 +122,25 @@ fn pool_bounds(service: &ServiceSnapshot) -> String {
 
 /// One button that starts or stops, always in the same place, and one that restarts. What makes no sense
 /// now is marked rather than disabled, so that the keyboard's focus stays where it is.
-fn buttons(service: &ServiceSnapshot) -> Markup {
+fn buttons(service: &ServiceSnapshot, token: &str) -> Markup {
     let status = service.status;
     let toggle =
         if status.can_stop() || status == ServiceStatus::Stopping { Action::Stop } else { Action::Start };
     let is_possible = status.can_stop() || status.can_start();
     html! {
-        (button(service, toggle, is_possible, "toggle"))
-        (button(service, Action::Restart, status.can_stop(), "restart"))
+        (button(service, toggle, is_possible, "toggle", token))
+        (button(service, Action::Restart, status.can_stop(), "restart", token))
     }
 }
 
-fn button(service: &ServiceSnapshot, action: Action, is_possible: bool, key: &str) -> Markup {
+fn button(service: &ServiceSnapshot, action: Action, is_possible: bool, key: &str, token: &str) -> Markup {
     let word = match action {
         Action::Start => "Start",
         Action::Stop => "Stop",
         Action::Restart => "Restart",
     };
-    let address = format!("/api/v1/services/{}/{}", url_part(&service.name), action.name());
+    let (name, order) = (url_part(&service.name), action.name());
+    let address = format!("/api/v1/services/{name}/{order}?{PAGE_TOKEN}={token}");
     html! {
         form method="post" action=(address) data-key=(key) {
             button data-action=(action.name()) data-service=(service.name)

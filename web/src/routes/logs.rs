@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Query, State},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 
 use super::services::NO_STORE;
-use crate::{problem::Problem, server::Shared};
+use crate::{plain_json::PlainJson, problem::Problem, server::Shared};
 
 /// Lines sent when the request does not say how many.
 pub(super) const DEFAULT_LINES: usize = 1000;
@@ -34,5 +33,5 @@ pub(super) async fn lines(
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem::bad_request("bad-request", error.body_text()))?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES);
-    Ok((NO_STORE, Json(shared.daemon.log_since(wanted.after, limit))).into_response())
+    Ok((NO_STORE, PlainJson(shared.daemon.log_since(wanted.after, limit))).into_response())
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::logs::{DEFAULT_LINES, Wanted};
-use crate::{assets, daemon::Daemon, log::LogPage, page, problem::Problem, server::Shared};
+use crate::{assets, daemon::Daemon, log::LogPage, page, plain_json, problem::Problem, server::Shared};
 
 /// Between two deliveries of lines: those that arrive meanwhile travel together.
 const GATHER: Duration = Duration::from_millis(80);
@@ -92,7 +92,7 @@ pub(crate) async fn live(
             _ = is_closing.wait_for(|&is_closing| is_closing) => return None,
             page = feed.next() => log_event(&shared, &page),
             _ = ticks.tick() => {
-                let tables = page::tables(&shared.daemon.snapshot()).into_string();
+                let tables = page::tables(&shared.daemon.snapshot(), shared.rules.page_token()).into_string();
                 Event::default().event("tables").data(tables.replace('\r', " "))
             }
         };
@@ -112,7 +112,7 @@ fn log_event(shared: &Shared, page: &LogPage) -> Event {
 
 fn json_event(name: &str, value: &impl serde::Serialize) -> Event {
     // Plain data with string keys always has a JSON form.
-    Event::default().event(name).json_data(value).unwrap_or_default()
+    Event::default().event(name).data(plain_json::text(value).unwrap_or_default())
 }
 
 fn ticks(shared: &Shared) -> Interval {

@@ -2,47 +2,78 @@
 
 use std::net::Ipv4Addr;
 
-use shmrpc_web::{ServiceStatus, WebOptions};
+use shmrpc_web::{ServiceStatus, WebOptions, addresses};
 
 use crate::{http::send, server::TestServer};
 
-const ROUTES: &[(&str, &str)] = &[
-    ("GET", "/"),
-    ("GET", "/live"),
-    ("GET", "/favicon.ico"),
-    ("GET", "/assets/0/page.js"),
-    ("GET", "/api/v1/services"),
-    ("GET", "/api/v1/services/echo_serv"),
-    ("POST", "/api/v1/services/echo_serv/stop"),
-    ("GET", "/api/v1/services/echo_serv/stop"),
-    ("POST", "/api/v1/services/echo_serv/methods/print"),
-    ("GET", "/api/v1/services/echo_serv/methods/look"),
-    ("GET", "/api/v1/stream"),
-    ("GET", "/api/v1/logs"),
-    ("GET", "/api/v1/logs/stream"),
-    ("GET", "/nowhere"),
-    ("OPTIONS", "/api/v1/services/echo_serv/stop"),
-    ("BREW", "/"),
-];
+/// Every address of the router's own list, with names filled in, and some that are in none.
+pub(crate) fn targets() -> Vec<String> {
+    let fill = |address: &str| {
+        let filled = address
+            .replace("{hash}", "0")
+            .replace("{name}", if address.contains("assets") { "page.js" } else { "echo_serv" });
+        filled.replace("{action}", "stop").replace("{method}", "print")
+    };
+    let own = addresses().into_iter().map(fill);
+    let targets: Vec<String> =
+        own.chain(["/nowhere", "/api/v1/services/echo_serv/methods/look"].map(Into::into)).collect();
+    assert!(targets.len() >= 13 && !targets.iter().any(|target| target.contains('{')), "{targets:?}");
+    targets
+}
 
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"];
+
+/// The row of the fault matrix: each kind of foreign request, to each address, by each method. None gets more
+/// than a refusal, the daemon's token or not, and nothing changes.
 #[test]
-fn foreign_requests_are_refused_on_every_route() {
+fn dns_rebinding_csrf() {
     let server = TestServer::start();
     let port = server.address.port();
-    let rebound = format!("evil.example:{port}");
-    for (method, target) in ROUTES {
-        for foreign in [
-            ("host", rebound.as_str()),
-            ("origin", "https://evil.example"),
-            ("origin", "null"),
-            ("sec-fetch-site", "cross-site"),
-            ("sec-fetch-site", "same-site"),
-        ] {
-            let token = ("authorization", "Bearer open sesame");
-            let answer = send(server.address, method, target, &[foreign, token], b"");
-            assert_eq!(answer.status, 403, "{method} {target} with {foreign:?}");
-            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-            assert_eq!(answer.header("access-control-allow-origin"), None);
+    let (rebound, own) = (format!("evil.example:{port}"), format!("localhost:{port}"));
+    let other_port = format!("http://localhost:{}", port ^ 1);
+    let foreign = [
+        ("host", rebound.as_str()),
+        ("host", "evil.example"),
+        ("host", "localhost"),
+        ("host", "localhost.evil.example"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", other_port.as_str()),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ];
+    for target in targets() {
+        for (number, method) in METHODS.into_iter().enumerate() {
+            // All of them where something could change, in turn elsewhere.
+            let tried = if method == "POST" { &foreign[..] } else { &foreign[number % foreign.len()..][..1] };
+            for foreign in tried {
+                let mut headers = vec![*foreign, ("authorization", "Bearer open sesame")];
+                if foreign.0 != "host" {
+                    headers.push(("host", own.as_str()));
+                }
+                let answer = send(server.address, method, &target, &headers, b"");
+                assert_eq!(answer.status, 403, "{method} {target} with {foreign:?}");
+                assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+                assert_eq!(answer.header("access-control-allow-origin"), None);
+            }
+        }
+    }
+    assert_eq!(server.daemon.state().services[0].status, ServiceStatus::Running);
+}
+
+/// A change that a browser asks for, from our own origin, but without what our page knows.
+#[test]
+fn a_browsers_change_needs_the_pages_token() {
+    let server = TestServer::start();
+    let own = format!("localhost:{}", server.address.port());
+    let origin = format!("http://{own}");
+    let page = [("host", own.as_str()), ("origin", origin.as_str()), ("sec-fetch-site", "same-origin")];
+    for target in targets() {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            for query in ["", "?page=", "?page=00000000000000000000000000000000"] {
+                let answer = send(server.address, method, &format!("{target}{query}"), &page, b"");
+                assert_eq!(answer.status, 403, "{method} {target}{query}");
+            }
         }
     }
     assert_eq!(server.daemon.state().services[0].status, ServiceStatus::Running);
@@ -51,18 +82,19 @@ fn foreign_requests_are_refused_on_every_route() {
 #[test]
 fn answers_are_kept_to_themselves() {
     let server = TestServer::start();
-    for (method, target) in
-        ROUTES.iter().filter(|(_, target)| !target.ends_with("e") && !target.contains("stream"))
-    {
-        let answer = send(server.address, method, target, &[], b"");
-        let policy = answer.header("content-security-policy").unwrap_or_default();
-        assert!(
-            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
-            "{target}"
-        );
-        assert!(!policy.contains("unsafe"), "{policy}");
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{target}");
+    for target in targets().iter().filter(|target| !target.ends_with("live") && !target.contains("stream")) {
+        for method in METHODS {
+            let answer = send(server.address, method, target, &[], b"");
+            let policy = answer.header("content-security-policy").unwrap_or_default();
+            assert!(
+                policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+                "{method} {target}"
+            );
+            assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
+            assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{target}");
+            assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{target}");
+        }
     }
 }
 
@@ -73,7 +105,12 @@ fn the_own_page_and_bare_programs_come_in() {
     let origin = format!("http://localhost:{port}");
     let host = format!("localhost:{port}");
     let page = [("host", host.as_str()), ("origin", origin.as_str()), ("sec-fetch-site", "same-origin")];
-    assert_eq!(send(server.address, "POST", "/api/v1/services/echo_serv/stop", &page, b"").status, 202);
+    let shown = send(server.address, "GET", "/", &page, b"").text();
+    let mut parts = shown.split('"');
+    let order = parts.find(|part| part.starts_with("/api/v1/services/echo_serv/stop?page="));
+    let order = order.expect("the page has a button that stops the service");
+    assert_eq!(send(server.address, "POST", order, &page, b"").status, 202);
+    assert_eq!(send(server.address, "POST", "/api/v1/services/reports/start", &[], b"").status, 202);
     assert_eq!(send(server.address, "GET", "/api/v1/services", &[], b"").status, 200);
 }
 
@@ -86,10 +123,12 @@ fn strangers_need_the_token() {
         ..WebOptions::default()
     };
     let server = TestServer::with(options);
-    for (method, target) in ROUTES {
-        let answer = send(server.address, method, target, &[], b"");
-        assert_eq!(answer.status, 401, "{method} {target}");
-        assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Basic ")));
+    for target in targets() {
+        for method in METHODS {
+            let answer = send(server.address, method, &target, &[], b"");
+            assert_eq!(answer.status, 401, "{method} {target}");
+            assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Basic ")));
+        }
     }
     let wrong = send(server.address, "GET", "/", &[("authorization", "Bearer open sesam")], b"");
     assert_eq!(wrong.status, 401);

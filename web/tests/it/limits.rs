@@ -41,6 +41,30 @@ fn the_default_limit_lets_sixteen_mebibytes_pass() {
     assert_eq!(send(server.address, "POST", ECHO, &declared, b"").status, 413);
 }
 
+/// The row of the fault matrix: who sends nothing, or a byte now and then, is cut off, and others are served
+/// meanwhile. The default is the row's bound.
+#[test]
+fn slowloris_http() {
+    assert!(WebOptions::default().header_timeout <= Duration::from_secs(10));
+    let options = WebOptions { header_timeout: Duration::from_millis(500), ..WebOptions::default() };
+    let server = TestServer::with(options);
+    let mut slow: Vec<_> = (0..100).map(|_| connect(server.address)).collect();
+    let (silent, dripping) = slow.split_at_mut(50);
+    let mut open = 50;
+    for byte in "GET / HTTP/1.1\r\nx-a: b\r\n".repeat(100).bytes() {
+        open = dripping.iter_mut().filter_map(|stream| stream.write_all(&[byte]).ok()).count();
+        if open == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(open, 0, "a head that never ends is read on and on");
+    assert_eq!(get(server.address, "/favicon.ico").status, 200);
+    for stream in silent {
+        stream.read_to_end(&mut Vec::new()).expect("the server ends the connection");
+    }
+}
+
 #[test]
 fn slow_heads_and_bodies_are_cut_off() {
     let options = WebOptions {

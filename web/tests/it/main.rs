@@ -6,6 +6,7 @@ mod browser;
 mod fake;
 mod http;
 mod limits;
+mod log_viewer;
 mod rest;
 mod server;
 mod steps;
