@@ -87,6 +87,9 @@ fn parse_host(text: &str) -> Result<Endpoint, &'static str> {
     if host.is_empty() {
         return Err("no host");
     }
+    if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/@?#".contains(c)) {
+        return Err("a host has no spaces, brackets or any of '/@?#'");
+    }
     let port = match port {
         Some(port) => match port.parse() {
             Ok(0) | Err(_) => return Err("a port is a number from 1 to 65535"),
@@ -196,6 +199,9 @@ mod tests {
             "tcp://h:70000",
             "tcp://::1",
             "tcp://[::1",
+            "tcp://[[2]",
+            "tcp://a/b",
+            "tcp://a b",
             "shm://a/b",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();

@@ -111,6 +111,15 @@ impl Rules {
     fn check_host(&self, uri: &Uri, headers: &HeaderMap, peer: &Peer) -> Result<String, Refusal> {
         let host = only(headers, &header::HOST).ok_or(Refusal::NoHost)?.to_ascii_lowercase();
         let authority: Authority = host.parse().map_err(|_| Refusal::NoHost)?;
+        // What stands between name and port is nobody's to guess at: `localhost:1*[::1]:5155`.
+        let name = authority.host();
+        let is_plain = match authority.port_u16() {
+            Some(port) => host.strip_prefix(name) == Some(format!(":{port}").as_str()),
+            None => host == name,
+        };
+        if !is_plain && !host.contains('@') {
+            return Err(Refusal::NoHost);
+        }
         // `GET http://elsewhere/ HTTP/1.1` asks for elsewhere, whatever its Host says.
         if let Some(asked) = uri.authority()
             && !asked.as_str().eq_ignore_ascii_case(&host)
