@@ -13,7 +13,10 @@ mod tests;
 
 use bytes::Bytes;
 
+pub(crate) use self::compress::pack;
 pub use self::decode::decode;
+pub(crate) use self::decode::{split_call, unpack_reply};
+pub(crate) use self::encode::{CallHead, put_call, put_reply};
 pub use self::encode::{Encoded, encode};
 use crate::{client::Door, error::Status, method::MethodId};
 

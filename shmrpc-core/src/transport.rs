@@ -11,10 +11,11 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     client::{ConnectOptions, Door, Pending, Target},
+    codec::Encoding,
     endpoint::Endpoint,
     error::{ConnectError, RpcError, Status},
-    method::{ServiceDescription, ServiceInfo},
-    server::{Draft, Drafted, Loan, LoanError, ShmBytes},
+    method::{MethodId, ServiceDescription, ServiceInfo},
+    server::{CallContext, Draft, Drafted, Loan, LoanError, NearSink, ShmBytes},
     stream::ClientStream,
 };
 
@@ -68,6 +69,21 @@ pub(crate) trait Transport: Send + Sync {
     fn must_reconnect(&self) -> bool {
         false
     }
+}
+
+/// A service in this process, for a transport that may run calls on the thread that reads them.
+pub(crate) trait Local: Send + Sync {
+    /// The index and encoding of a unary method that may be run at once: it has lately been quick.
+    fn quick(&self, method: MethodId) -> Option<(usize, Encoding)>;
+    /// Runs a call. `false`: it was not run and must go another way; the sink has not been used then.
+    fn run(
+        &self,
+        method: usize,
+        args: &[u8],
+        door: Door,
+        context: CallContext,
+        sink: &mut dyn NearSink,
+    ) -> bool;
 }
 
 /// Connects one endpoint.

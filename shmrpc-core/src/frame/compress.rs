@@ -8,15 +8,13 @@ use super::{FrameError, Kind};
 /// Shorter payloads go plain: the saving is less than the work.
 const MIN_BYTES: usize = 1 << 10;
 
-/// The payload, packed if that is allowed and saves at least an eighth; and whether it is packed.
-pub(super) fn pack(payload: Bytes, allowed: bool) -> (Bytes, bool) {
+/// The payload packed, if that is allowed and saves at least an eighth.
+pub(crate) fn pack(payload: &[u8], allowed: bool) -> Option<Vec<u8>> {
     if !allowed || payload.len() < MIN_BYTES {
-        return (payload, false);
+        return None;
     }
-    match snap::raw::Encoder::new().compress_vec(&payload) {
-        Ok(packed) if packed.len() <= payload.len() - payload.len() / 8 => (packed.into(), true),
-        _ => (payload, false),
-    }
+    let packed = snap::raw::Encoder::new().compress_vec(payload).ok()?;
+    (packed.len() <= payload.len() - payload.len() / 8).then_some(packed)
 }
 
 /// Snappy's longest copy makes 64 bytes of 3: who claims more lies, and is found out before memory is asked for.

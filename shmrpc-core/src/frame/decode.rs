@@ -3,7 +3,8 @@
 use bytes::{Buf, Bytes};
 
 use super::{
-    CALL_FIELDS_BYTES, Call, Frame, FrameError, Header, Kind, MAGIC, MAX_METADATA_BYTES, compress, flags,
+    CALL_FIELDS_BYTES, Call, CallHead, Frame, FrameError, Header, Kind, MAGIC, MAX_METADATA_BYTES, compress,
+    flags,
 };
 use crate::{client::Door, error::Status, method::MethodId};
 
@@ -42,6 +43,46 @@ pub fn decode(header: Header, body: Bytes, max_message_bytes: u64) -> Result<Fra
         Kind::Pong => Frame::Pong { id },
         Kind::GoAway => Frame::GoAway { status, reason: text(&body) },
     })
+}
+
+/// A plain call's fields, and where its payload begins; `None` if the payload is packed. The header has been
+/// checked.
+pub(crate) fn split_call(
+    header: Header,
+    body: &[u8],
+    max_message_bytes: u64,
+) -> Result<Option<(CallHead, usize)>, FrameError> {
+    if header.flags & flags::COMPRESSED != 0 {
+        return Ok(None);
+    }
+    let too_short = FrameError::BadLength { kind: Kind::Call, len_bytes: body.len() };
+    let mut fields = body.get(..CALL_FIELDS_BYTES).ok_or(too_short)?;
+    let (method, timeout_ns) = (MethodId(fields.get_u64_le()), fields.get_u64_le());
+    let metadata_bytes = fields.get_u32_le() as usize;
+    let left = body.len() - CALL_FIELDS_BYTES;
+    if metadata_bytes > MAX_METADATA_BYTES || metadata_bytes > left {
+        return Err(FrameError::BadMetadata { len_bytes: metadata_bytes });
+    }
+    let (len_bytes, limit_bytes) = ((left - metadata_bytes) as u64, max_message_bytes);
+    if len_bytes > limit_bytes {
+        return Err(FrameError::TooLarge { kind: Kind::Call, len_bytes, limit_bytes });
+    }
+    let door = if header.flags & flags::JSON == 0 { Door::Native } else { Door::Json };
+    let idempotent = header.flags & flags::IDEMPOTENT != 0;
+    let head = CallHead { id: header.id, method, timeout_ns, door, idempotent, is_packed: false };
+    Ok(Some((head, CALL_FIELDS_BYTES + metadata_bytes)))
+}
+
+/// A reply's payload, if it is packed.
+pub(crate) fn unpack_reply(
+    header: Header,
+    body: &[u8],
+    max_message_bytes: u64,
+) -> Result<Option<Vec<u8>>, FrameError> {
+    if header.flags & flags::COMPRESSED == 0 {
+        return Ok(None);
+    }
+    compress::unpack(header.kind, body, max_message_bytes).map(|unpacked| Some(unpacked.into()))
 }
 
 fn decode_call(header: Header, mut body: Bytes, max_message_bytes: u64) -> Result<Call, FrameError> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{
     CALL_FIELDS_BYTES, Call, Frame, HEADER_BYTES, Header, Kind, MAX_METADATA_BYTES, compress, flags,
 };
-use crate::client::Door;
+use crate::{client::Door, error::Status, method::MethodId};
 
 /// Payloads up to this length are copied behind their head: one buffer is cheaper to write than two.
 const INLINE_BYTES: usize = 512;
@@ -55,7 +55,7 @@ pub fn encode(frame: Frame, may_compress: bool) -> Encoded {
 }
 
 fn encode_call(call: Call, may_compress: bool) -> Encoded {
-    let (payload, packed) = compress::pack(call.payload, may_compress);
+    let (payload, packed) = pack_bytes(call.payload, may_compress);
     let mut flags = if packed { flags::COMPRESSED } else { 0 };
     if call.door == Door::Json {
         flags |= flags::JSON;
@@ -73,8 +73,16 @@ fn encode_call(call: Call, may_compress: bool) -> Encoded {
 }
 
 fn packed(kind: Kind, code: u16, id: u64, payload: Bytes, may_compress: bool) -> Encoded {
-    let (payload, packed) = compress::pack(payload, may_compress);
+    let (payload, packed) = pack_bytes(payload, may_compress);
     assemble(kind, if packed { flags::COMPRESSED } else { 0 }, code, id, &[], payload)
+}
+
+/// The payload, packed if that is allowed and pays; and whether it is packed.
+fn pack_bytes(payload: Bytes, allowed: bool) -> (Bytes, bool) {
+    match compress::pack(&payload, allowed) {
+        Some(packed) => (packed.into(), true),
+        None => (payload, false),
+    }
 }
 
 fn plain(kind: Kind, code: u16, id: u64, body: Bytes) -> Encoded {
@@ -93,6 +101,45 @@ fn assemble(kind: Kind, flags: u8, code: u16, id: u64, fields: &[u8], payload: B
         return Encoded { head: head.into(), payload: Bytes::new() };
     }
     Encoded { head: head.into(), payload }
+}
+
+/// A call without metadata, but for its payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallHead {
+    pub(crate) id: u64,
+    pub(crate) method: MethodId,
+    pub(crate) timeout_ns: u64,
+    pub(crate) door: Door,
+    pub(crate) idempotent: bool,
+    /// Whether the payload that follows is packed.
+    pub(crate) is_packed: bool,
+}
+
+/// Appends a Call frame up to its payload, without allocating for it.
+pub(crate) fn put_call(into: &mut Vec<u8>, head: CallHead, payload_bytes: usize) {
+    let mut flags = if head.is_packed { flags::COMPRESSED } else { 0 };
+    if head.door == Door::Json {
+        flags |= flags::JSON;
+    }
+    if head.idempotent {
+        flags |= flags::IDEMPOTENT;
+    }
+    let mut fields = [0; CALL_FIELDS_BYTES];
+    fields[..8].copy_from_slice(&head.method.0.to_le_bytes());
+    fields[8..16].copy_from_slice(&head.timeout_ns.to_le_bytes());
+    put_header(into, Kind::Call, flags, 0, head.id, CALL_FIELDS_BYTES + payload_bytes);
+    into.extend_from_slice(&fields);
+}
+
+/// Appends a Reply frame up to its payload.
+pub(crate) fn put_reply(into: &mut Vec<u8>, id: u64, status: Status, is_packed: bool, payload_bytes: usize) {
+    let flags = if is_packed { flags::COMPRESSED } else { 0 };
+    put_header(into, Kind::Reply, flags, status as u16, id, payload_bytes);
+}
+
+fn put_header(into: &mut Vec<u8>, kind: Kind, flags: u8, code: u16, id: u64, body_bytes: usize) {
+    let body_bytes = u32::try_from(body_bytes).unwrap_or(u32::MAX);
+    into.extend_from_slice(&Header { body_bytes, kind, flags, code, id }.encode());
 }
 
 /// Text for people, cut at a character's end.

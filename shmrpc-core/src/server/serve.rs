@@ -83,7 +83,8 @@ impl Serving {
                 output: None,
             },
         )?;
-        let gateway = listener.map(|listener| open_gateway(listener, name, runtime_dir, options.tcp));
+        let gateway =
+            listener.map(|listener| open_gateway(listener, &worker, name, runtime_dir, options.tcp));
         Ok(Self { gateway: gateway.transpose()?, worker, drain_timeout: options.drain_timeout })
     }
 
@@ -102,9 +103,11 @@ impl Serving {
 }
 
 /// Lets TCP clients into a service of this runtime folder: whatever comes over the listener is called
-/// through shared memory like anybody else's calls, so that any worker may answer.
+/// through shared memory like anybody else's calls, so that any worker may answer; but for calls of methods that
+/// are quick, which `worker` runs at once.
 pub(super) fn open_gateway(
     listener: TcpListener,
+    worker: &Worker,
     service: String,
     runtime_dir: PathBuf,
     mut options: TcpOptions,
@@ -113,7 +116,7 @@ pub(super) fn open_gateway(
     let upstream = Connection::connect_any(format!("shm://{service}"), &connect)
         .map_err(|e| ServeError::io("reaching the service for its TCP clients", std::io::Error::other(e)))?;
     options.service = Some(service);
-    Gateway::serve(listener, upstream, options)
+    Gateway::serve_beside(listener, upstream, Some(worker.local()), options)
 }
 
 /// Drains the door first, then the worker behind it.

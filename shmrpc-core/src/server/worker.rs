@@ -170,7 +170,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
             allow_remote: config.tcp_allow_remote,
             ..TcpOptions::default()
         };
-        open_gateway(listener, config.service.clone(), config.runtime_dir.clone(), options)
+        open_gateway(listener, &worker, config.service.clone(), config.runtime_dir.clone(), options)
     });
     let gateway = gateway.transpose()?;
     if let Some(pipes) = drained {

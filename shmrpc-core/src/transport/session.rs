@@ -88,7 +88,7 @@ impl Label {
         RpcError::ConnectionLost { service, method, reason: reason.into() }
     }
 
-    fn of_reply(&self, status: Status, payload: &[u8]) -> RpcError {
+    pub(crate) fn of_reply(&self, status: Status, payload: &[u8]) -> RpcError {
         RpcError::from_reply(status, payload, &self.service, &self.method, self.deadline)
     }
 }
@@ -148,9 +148,17 @@ impl Session {
         self.lock().open.len()
     }
 
-    /// Why the session has ended, if it has.
-    pub(crate) fn ended(&self) -> Option<String> {
-        self.lock().ended.clone()
+    /// Whether a call of that id is under way.
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.lock().open.contains_key(&id)
+    }
+
+    /// What is said in place of a reply that is longer than the peer takes.
+    pub(crate) fn refuses(&self, status: Status, len_bytes: usize) -> Option<String> {
+        let limit = self.limits.peer_max_message_bytes;
+        let is_payload = matches!(status, Status::Ok | Status::ServiceError);
+        (is_payload && len_bytes as u64 > limit)
+            .then(|| format!("reply of {len_bytes} bytes exceeds the limit of {limit} bytes"))
     }
 
     /// Opens a call of ours. The error is the reason for which the session has ended.
@@ -325,12 +333,9 @@ impl Session {
     pub(crate) fn finish(&self, id: u64, status: Status, body: bytes::Bytes) {
         let Some(entry) = self.lock().open.remove(&id) else { return };
         settle(entry.inbox, entry.outbox, Err(RpcError::Cancelled));
-        let (status, payload) = match self.limits.peer_max_message_bytes {
-            limit if body.len() as u64 > limit && matches!(status, Status::Ok | Status::ServiceError) => {
-                let text = format!("reply of {} bytes exceeds the limit of {limit} bytes", body.len());
-                (Status::TooLarge, text.into())
-            }
-            _ => (status, body),
+        let (status, payload) = match self.refuses(status, body.len()) {
+            Some(text) => (Status::TooLarge, text.into()),
+            None => (status, body),
         };
         self.sink.send(Frame::Reply { id, status, payload });
     }

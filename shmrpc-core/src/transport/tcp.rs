@@ -1,21 +1,26 @@
 //! TCP, the client's side: [`TcpTransport`] keeps one live connection to a server, makes a new one when
-//! that has ended, and hands calls to whichever is there. The socket work is done on the process's I/O
-//! thread (`transport::io`); callers only encode, send and wait. The server's side is [`gateway`].
+//! that has ended, and hands calls to whichever is there. Callers write to the socket themselves, and threads
+//! that wait read it; `poller` reads for tasks. Connections are made on the process's I/O thread
+//! (`transport::io`). The server's side is [`gateway`].
 
 mod call;
+mod calls;
 mod dial;
 pub(crate) mod gateway;
+mod introduction;
 mod link;
+mod poller;
 mod reader;
 mod redial;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod ticker;
 mod writer;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -25,12 +30,9 @@ use self::{
     dial::{Address, dial},
     link::Link,
     redial::Redial,
+    writer::call_head,
 };
-use super::{
-    Outbound, Transport,
-    inproc::{find, unary_only},
-    io,
-};
+use super::{Outbound, Transport, inproc::not_unary, io};
 use crate::{
     client::{Completion, ConnectOptions, Door, Pending, Target},
     error::{ConnectError, RpcError},
@@ -69,10 +71,12 @@ enum Way {
 /// A call, kept for as long as it may have to be sent again.
 struct Request {
     method: MethodId,
+    /// For errors.
+    name: Box<str>,
     idempotent: bool,
     door: Door,
     payload: Bytes,
-    label: Arc<Label>,
+    deadline: Duration,
     until: Instant,
 }
 
@@ -110,16 +114,14 @@ impl TcpTransport {
 
     fn request(&self, call: &Outbound<'_>) -> Result<Request, RpcError> {
         self.shared.check_owner()?;
-        let service = self.shared.service();
-        let label =
-            Label { service: service.name.clone(), method: call.method.name.into(), deadline: call.deadline };
         check_length(call.payload.len(), self.shared.address.max_message_bytes())?;
         Ok(Request {
             method: call.method.id,
+            name: call.method.name.into(),
             idempotent: call.method.idempotent,
             door: call.door,
             payload: Bytes::copy_from_slice(call.payload),
-            label: Arc::new(label),
+            deadline: call.deadline,
             until: Instant::now() + call.deadline,
         })
     }
@@ -140,11 +142,11 @@ impl Transport for TcpTransport {
         let link = match self.shared.way() {
             Way::Link(link) => link,
             Way::Redial(redial) => {
-                redial.wait_until(request.until).map_err(|missed| missed.error(&request))?
+                let label = || self.shared.label(&request);
+                redial.wait_until(request.until).map_err(|missed| missed.error(&label()))?
             }
         };
-        let (shape, _) = link.find(&request)?;
-        let (opened, call) = link.send(&request, shape)?;
+        let (opened, call) = link.send_stream(&self.shared, &request)?;
         Ok(ClientStream { reply: Pending::new(call), sender: opened.sender, receiver: opened.receiver })
     }
 
@@ -181,6 +183,19 @@ impl Shared {
         Arc::clone(&self.service.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What a call is called in errors.
+    fn label(&self, request: &Request) -> Label {
+        Label {
+            service: self.service().name.clone(),
+            method: request.name.clone().into(),
+            deadline: request.deadline,
+        }
+    }
+
+    fn unavailable(&self, reason: String) -> RpcError {
+        RpcError::Unavailable { service: self.service().name.clone(), reason }
+    }
+
     /// The live connection, or the attempt to make one, which is begun if need be.
     fn way(self: &Arc<Self>) -> Way {
         let mut state = self.lock();
@@ -203,36 +218,62 @@ impl Shared {
 
 impl Link {
     /// The method as this server knows it: its table may have changed since the last connection.
-    fn find<'a>(&self, request: &'a Request) -> Result<(Shape, Target<'a>), RpcError> {
-        let target = Target {
-            id: request.method,
-            name: &request.label.method,
-            idempotent: request.idempotent,
-            deadline: None,
-        };
-        find(&self.service, target).map(|(_, shape)| (shape, target))
+    fn find(&self, shared: &Shared, request: &Request) -> Result<Shape, RpcError> {
+        self.shape(request.method).ok_or_else(|| {
+            let label = shared.label(request);
+            RpcError::NoSuchMethod(format!("{} has no {}", label.service, label.method))
+        })
     }
 
-    /// Sends a call. May block while the queue is full, never beyond the deadline. The error is
-    /// [`RpcError::Unavailable`] if the connection has ended before anything was sent.
-    fn send(&self, request: &Request, shape: Shape) -> Result<(Opened, SessionCall), RpcError> {
+    /// May block while the queue is full, never beyond the deadline.
+    fn wait_for_room(&self, shared: &Shared, request: &Request) -> Result<(), RpcError> {
         check_length(request.payload.len(), self.peer_max_message_bytes)?;
-        if !self.writer.wait_for_room(request.until) {
-            return Err(request.label.deadline_exceeded());
+        if self.writer.is_full() {
+            // The server may want its replies taken before it takes more calls.
+            self.have_read();
+            if !self.writer.wait_for_room(request.until) {
+                return Err(shared.label(request).deadline_exceeded());
+            }
         }
-        let id = self.next_id();
-        let label = Arc::clone(&request.label);
+        Ok(())
+    }
+
+    /// Sends a call that has one reply and no streams; its id. The error is [`RpcError::Unavailable`] if the
+    /// connection has ended before anything was sent.
+    fn send_unary(&self, shared: &Shared, request: &Request) -> Result<u64, RpcError> {
+        let shape = self.find(shared, request)?;
+        if shape != Shape::Unary {
+            let label = shared.label(request);
+            let (id, idempotent) = (request.method, request.idempotent);
+            let target = Target { id, name: &label.method, idempotent, deadline: None };
+            return Err(not_unary(&label.service, target, shape));
+        }
+        self.wait_for_room(shared, request)?;
+        let opened = self.calls.lock().open(request.until);
+        let opened = opened.map_err(|reason| shared.unavailable(reason))?;
+        let head =
+            call_head(opened.id, request.method, request.timeout_ns(), request.door, request.idempotent);
+        let (gathered, gathered_bytes) = self.writer.gather_call(head, &request.payload);
+        self.sent(opened.others, gathered, gathered_bytes);
+        Ok(opened.id)
+    }
+
+    /// Sends a call that streams items; errors as above.
+    fn send_stream(&self, shared: &Shared, request: &Request) -> Result<(Opened, SessionCall), RpcError> {
+        let shape = self.find(shared, request)?;
+        self.wait_for_room(shared, request)?;
+        let id = self.calls.lock().id_elsewhere();
+        let label = Arc::new(shared.label(request));
         let opened = self
             .session
             .open(id, shape, Arc::clone(&label), request.until)
-            .map_err(|reason| RpcError::Unavailable { service: label.service.clone(), reason })?;
-        self.wake();
-        let left = request.until.saturating_duration_since(Instant::now());
-        let timeout_ns = if label.deadline >= io::NO_DEADLINE { 0 } else { left.as_nanos().max(1) };
+            .map_err(|reason| shared.unavailable(reason))?;
+        self.have_read();
+        self.watch_until(request.until);
         self.writer.send(Frame::Call(Call {
             id,
             method: request.method,
-            timeout_ns: timeout_ns.try_into().unwrap_or(u64::MAX),
+            timeout_ns: request.timeout_ns(),
             door: request.door,
             idempotent: request.idempotent,
             metadata: Bytes::new(),
@@ -242,12 +283,16 @@ impl Link {
         let call = SessionCall::new(Arc::clone(&self.session), id, answer, label, request.until);
         Ok((opened, call))
     }
+}
 
-    /// Sends a call that has one reply and no streams.
-    fn send_unary(&self, request: &Request) -> Result<SessionCall, RpcError> {
-        let (shape, target) = self.find(request)?;
-        unary_only(&self.service, target, shape)?;
-        self.send(request, shape).map(|(_, call)| call)
+impl Request {
+    /// How long the caller still waits, as the wire has it.
+    fn timeout_ns(&self) -> u64 {
+        if self.deadline >= io::NO_DEADLINE {
+            return 0;
+        }
+        let left = self.until.saturating_duration_since(Instant::now());
+        u64::try_from(left.as_nanos().max(1)).unwrap_or(u64::MAX)
     }
 }
 

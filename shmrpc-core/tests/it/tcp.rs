@@ -2,6 +2,7 @@
 //! peers, restarts.
 
 mod hostile;
+mod in_place;
 mod limits;
 mod python;
 mod restarts;

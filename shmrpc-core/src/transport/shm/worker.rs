@@ -6,6 +6,7 @@
 
 mod activity;
 mod clients;
+mod here;
 mod join;
 mod pool;
 mod reply;
@@ -27,6 +28,7 @@ use std::{
 use self::{
     activity::Activity,
     clients::{Client, Orphan, Seats},
+    here::Pace,
 };
 use super::{
     directory::{Entry, Role},
@@ -38,6 +40,7 @@ use crate::{
     method::ServiceDescription,
     server::Service,
     shm::{board::Board, channel::Claimer, counters::Counters, doorbell::Doorbell},
+    transport::Local,
 };
 
 /// How long a worker that leaves waits for its clients to take notice, and to take what was sent to them. One
@@ -78,6 +81,9 @@ struct Shared {
     /// taken by whoever sleeps there, and the one that it was for would sleep on.
     doorbell: Doorbell,
     counters: Counters,
+    pace: Pace,
+    /// Of the pool.
+    threads: usize,
     clients: Mutex<Vec<Arc<Client>>>,
     seats: RwLock<Arc<Seats>>,
     /// Changes with `seats`, so that threads notice without a lock.
@@ -126,6 +132,8 @@ impl Worker {
             claimer: Claimer::new(seat.index, seat.nonce),
             doorbell,
             counters,
+            pace: Pace::new(description.methods.len()),
+            threads: options.threads.clamp(1, 255),
             clients: Mutex::default(),
             seats: RwLock::default(),
             seats_version: AtomicU64::new(1),
@@ -149,6 +157,11 @@ impl Worker {
         let worker = Self { shared, membership: Mutex::new(Some(membership)), threads: Mutex::new(threads) };
         worker.shared.become_visible().map_err(fail("using the service directory"))?;
         Ok(worker)
+    }
+
+    /// For a gateway in this process.
+    pub(crate) fn local(&self) -> Arc<dyn Local> {
+        Arc::clone(&self.shared) as _
     }
 
     /// How long no supervisor has been linked; zero while one is.

@@ -1,19 +1,15 @@
 //! The client's side of making a connection: resolve, connect, Hello, Welcome.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::net::TcpStream;
 
-use super::{
-    link::Link,
-    reader::{FrameReader, Received},
-    socket,
-};
+use super::{introduction, link::Link, socket};
 use crate::{
     client::ConnectOptions,
     error::ConnectError,
     frame::{
-        DEFAULT_MAX_MESSAGE_BYTES, Frame, MAX_WINDOW_BYTES, VERSION, encode,
+        DEFAULT_MAX_MESSAGE_BYTES, Frame, MAX_WINDOW_BYTES, VERSION,
         handshake::{Hello, MAX_LIMIT_BYTES, SNAPPY, Welcome},
     },
 };
@@ -67,24 +63,13 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     }
     let body =
         serde_json::to_vec(&hello).map_err(|error| address.io("writing the handshake", error.into()))?;
-    let hello_frame = encode(Frame::Hello(body.into()), false);
-    for part in [hello_frame.head, hello_frame.payload] {
-        stream.write_all(&part).await.map_err(|source| address.io("sending the handshake", source))?;
-    }
-    let stream = Arc::new(stream);
-    // The caller's timeout bounds the handshake; afterwards a reply may take its time.
-    let frame_timeout = Duration::from_secs(60);
-    let mut reader = FrameReader::new(Arc::clone(&stream), hello.max_message_bytes, frame_timeout);
-    let received = reader.next().await.map_err(|error| address.refused(error.to_string()))?;
-    let body = match received {
-        Received::Frame(Frame::Welcome(body)) => body,
-        Received::Frame(Frame::Refuse { reason, .. }) => return Err(address.refused(reason)),
-        Received::Closed => {
-            return Err(address.refused("it closed the connection without a word".into()));
-        }
-        Received::Frame(_) | Received::Oversized { .. } => {
-            return Err(address.refused("it does not speak this protocol".into()));
-        }
+    let sending = |source| address.io("sending the handshake", source);
+    introduction::write(&mut stream, Frame::Hello(body.into())).await.map_err(sending)?;
+    let answer = introduction::read(&mut stream).await.map_err(|error| address.refused(error.to_string()))?;
+    let body = match answer {
+        Frame::Welcome(body) => body,
+        Frame::Refuse { reason, .. } => return Err(address.refused(reason)),
+        _ => return Err(address.refused("it does not speak this protocol".into())),
     };
     let welcome: Welcome = serde_json::from_slice(&body)
         .map_err(|error| address.refused(format!("its welcome cannot be understood: {error}")))?;
@@ -95,5 +80,6 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     if welcome.stream_window_bytes > MAX_WINDOW_BYTES {
         return Err(address.refused("its stream window is out of bounds".into()));
     }
-    Ok(Link::start(stream, reader, &hello, welcome))
+    let start = |stream| Link::start(stream, &hello, welcome);
+    stream.into_std().and_then(start).map_err(|source| address.io("watching the connection", source))
 }

@@ -2,6 +2,7 @@
 //! upstream [`Connection`] (a worker's own rings, or a service in this process). It knows frames, limits
 //! and who may come in; it never looks into arguments.
 
+mod admission;
 mod forward;
 mod options;
 mod peer;
@@ -9,8 +10,9 @@ mod peer;
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -19,12 +21,16 @@ use std::{
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 
 pub use self::options::TcpOptions;
-use self::peer::{Peer, turn_away};
-use super::writer::Writer;
+use self::{
+    admission::{Declined, introduce, turn_away},
+    peer::Peer,
+};
+use super::socket::prepare;
 use crate::{
     client::{Completion, Connection},
     error::{ServeError, Status},
     server::runtime,
+    transport::Local,
 };
 
 /// How long accepting pauses when the system has no more descriptors.
@@ -45,18 +51,34 @@ pub struct Gateway {
 /// What every connection of a gateway shares.
 struct Shared {
     upstream: Connection,
+    /// The service itself, if it is in this process, for calls that are run where they are read.
+    local: Option<Arc<dyn Local>>,
     options: TcpOptions,
     /// Connections that are served now.
     open: AtomicUsize,
     turned_away: AtomicUsize,
-    /// Their sockets, by a number of their own.
-    writers: Mutex<HashMap<u64, Weak<Writer>>>,
+    /// Sockets of those that have not introduced themselves yet, by the number that they will have.
+    entering: Mutex<HashMap<u64, OwnedFd>>,
+    /// By a number of their own, once they have introduced themselves.
+    peers: Mutex<HashMap<u64, Arc<Peer>>>,
     next_peer: AtomicU64,
 }
 
 impl Shared {
-    fn writers(&self) -> MutexGuard<'_, HashMap<u64, Weak<Writer>>> {
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entering(&self) -> MutexGuard<'_, HashMap<u64, OwnedFd>> {
+        self.entering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<u64, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection has ended.
+    fn forget(&self, number: u64) {
+        let peer = self.peers().remove(&number);
+        if peer.is_some() {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -77,6 +99,16 @@ impl Gateway {
         upstream: Connection,
         options: TcpOptions,
     ) -> Result<Self, ServeError> {
+        Self::serve_beside(listener, upstream, None, options)
+    }
+
+    /// As [`serve`](Self::serve), with the service itself at hand.
+    pub(crate) fn serve_beside(
+        listener: TcpListener,
+        upstream: Connection,
+        local: Option<Arc<dyn Local>>,
+        options: TcpOptions,
+    ) -> Result<Self, ServeError> {
         let local_addr = listener
             .local_addr()
             .map_err(|source| ServeError::io("asking a listener for its address", source))?;
@@ -86,8 +118,16 @@ impl Gateway {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| ServeError::io(doing("listening on"), source))?;
         let (open, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (writers, next_peer) = (Mutex::default(), AtomicU64::new(0));
-        let shared = Arc::new(Shared { upstream, options, open, turned_away, writers, next_peer });
+        let shared = Arc::new(Shared {
+            upstream,
+            local,
+            options,
+            open,
+            turned_away,
+            entering: Mutex::default(),
+            peers: Mutex::default(),
+            next_peer: AtomicU64::new(0),
+        });
         let (phase, seen) = watch::channel(Phase::Serving);
         let accepting = runtime().spawn(accept(Arc::clone(&shared), listener, seen));
         Ok(Self { shared, phase, accepting, local_addr })
@@ -132,6 +172,9 @@ impl Gateway {
     async fn drain_here(mut self, at_most: Duration) {
         self.phase.send_replace(Phase::Draining);
         let _cancelled_or_done = (&mut self.accepting).await;
+        let peers: Vec<Arc<Peer>> = self.shared.peers().values().cloned().collect();
+        peers.iter().for_each(|peer| peer.drain());
+        drop(peers);
         // Every connection holds a receiver.
         let _time_is_over = tokio::time::timeout(at_most, self.phase.closed()).await;
     }
@@ -143,8 +186,11 @@ impl Drop for Gateway {
         self.accepting.abort();
         // Here and now, so that a client that is served by a successor a moment later is not held up by
         // a connection of ours that is about to end.
-        let writers = std::mem::take(&mut *self.shared.writers());
-        writers.into_values().filter_map(|writer| writer.upgrade()).for_each(|writer| writer.close());
+        for (_, fd) in self.shared.entering().drain() {
+            let _gone = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        }
+        let peers: Vec<Arc<Peer>> = self.shared.peers().values().cloned().collect();
+        peers.iter().for_each(|peer| peer.end());
     }
 }
 
@@ -176,7 +222,7 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, phase: &wa
         if shared.turned_away.fetch_add(1, Ordering::AcqRel) < MOST_TURNED_AWAY {
             let reason = format!("the limit of {limit} connections is reached");
             tokio::spawn(async move {
-                turn_away(stream, Status::Busy, reason).await;
+                turn_away(stream, Declined(Status::Busy, reason)).await;
                 shared.turned_away.fetch_sub(1, Ordering::AcqRel);
             });
         } else {
@@ -186,12 +232,32 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, phase: &wa
     }
     let phase = phase.clone();
     tokio::spawn(async move {
-        let peer = Peer::new(Arc::clone(&shared), stream, from, phase.clone());
+        let mut stream = stream;
+        prepare(&stream);
         let number = shared.next_peer.fetch_add(1, Ordering::Relaxed);
-        shared.writers().insert(number, Arc::downgrade(peer.writer()));
-        peer.serve().await;
-        shared.writers().remove(&number);
-        shared.open.fetch_sub(1, Ordering::AcqRel);
+        if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
+            shared.entering().insert(number, fd);
+        }
+        let started = match introduce(&shared, &mut stream, from).await {
+            Ok(agreed) => {
+                let start = |stream| Peer::start(number, &shared, stream, &agreed, phase.clone());
+                stream.into_std().and_then(start).ok()
+            }
+            Err(declined) => {
+                turn_away(stream, declined).await;
+                None
+            }
+        };
+        shared.entering().remove(&number);
+        let now = *phase.borrow();
+        match (started, now) {
+            (Some(_), Phase::Serving) => {}
+            (Some(peer), Phase::Draining) => peer.drain(),
+            (Some(peer), Phase::Stopped) => peer.end(),
+            (None, _) => {
+                shared.open.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
         // In this order: whoever drains waits for the receivers, and may count on the upstream being free.
         drop((shared, phase));
     });

@@ -8,11 +8,14 @@ use std::{
 };
 
 use super::{
-    Request, Shared,
+    Shared,
     dial::{Address, dial},
     link::Link,
 };
-use crate::{error::RpcError, transport::io};
+use crate::{
+    error::RpcError,
+    transport::{io, session::Label},
+};
 
 /// Delay after the first failed attempt; doubled up to the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
@@ -37,12 +40,10 @@ pub(super) enum Missed {
 }
 
 impl Missed {
-    pub(super) fn error(self, request: &Request) -> RpcError {
+    pub(super) fn error(self, label: &Label) -> RpcError {
         match self {
-            Self::DeadlineExceeded => request.label.deadline_exceeded(),
-            Self::Unavailable(reason) => {
-                RpcError::Unavailable { service: request.label.service.clone(), reason }
-            }
+            Self::DeadlineExceeded => label.deadline_exceeded(),
+            Self::Unavailable(reason) => RpcError::Unavailable { service: label.service.clone(), reason },
         }
     }
 }

@@ -1,9 +1,21 @@
-//! Options of a TCP socket that both sides set, and looking at it without reading.
+//! A connected TCP socket that any thread may read, write, wait for and close; nothing here knows frames.
+//! It blocks only where that is asked for, and never for long.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    io::{self, IoSlice},
+    net::{Shutdown, TcpStream},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    time::Duration,
+};
 
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
-use tokio::net::TcpStream;
+use nix::{
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        socket::{MsgFlags, sendmsg, setsockopt, sockopt},
+        time::TimeSpec,
+    },
+};
+use rustix::{io::Errno, net::RecvFlags};
 
 /// A peer whose machine is gone is noticed within fifteen seconds, by the kernel: asleep connections cost
 /// no CPU of ours.
@@ -12,24 +24,125 @@ const PROBE_EVERY_S: u32 = 5;
 const PROBES: u32 = 2;
 const UNACKNOWLEDGED_MS: u32 = 15_000;
 
+/// No wait is longer.
+pub(super) const SLICE: Duration = Duration::from_millis(500);
+
+/// Whether reading may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    No,
+    /// Until something is there, for [`SLICE`] at most.
+    Slice,
+}
+
+pub(super) struct Socket {
+    stream: TcpStream,
+}
+
+/// What reading has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Bytes, and there may be more.
+    Some,
+    /// Bytes, and there were no more.
+    Last,
+    /// Nothing is there now.
+    Nothing,
+    /// The peer will send nothing more.
+    Closed,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        // What must not block says so each time; what may has an end.
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(SLICE))?;
+        Ok(Self { stream })
+    }
+
+    /// Reads once.
+    pub(super) fn read(&self, into: &mut [u8], wait: Wait) -> io::Result<(Fill, usize)> {
+        let room = into.len();
+        let read = self.receive(into, wait)?;
+        Ok(read.map_or((Fill::Nothing, 0), |read| (fill(read, room), read)))
+    }
+
+    /// Reads once, into what a vector has room for; the room need not be cleared before.
+    pub(super) fn read_into(&self, into: &mut Vec<u8>, wait: Wait) -> io::Result<Fill> {
+        let room = into.capacity() - into.len();
+        let before = into.len();
+        match self.receive(rustix::buffer::spare_capacity(into), wait)? {
+            Some(_) => Ok(fill(into.len() - before, room)),
+            None => Ok(Fill::Nothing),
+        }
+    }
+
+    fn receive<B: rustix::buffer::Buffer<u8>>(&self, into: B, wait: Wait) -> io::Result<Option<usize>> {
+        let flags = match wait {
+            Wait::No => RecvFlags::DONTWAIT,
+            Wait::Slice => RecvFlags::empty(),
+        };
+        match rustix::net::recv(&self.stream, into, flags) {
+            Ok((_, read)) => Ok(Some(read)),
+            Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes once. `None`: the kernel takes nothing now.
+    pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        loop {
+            return match sendmsg::<()>(self.stream.as_raw_fd(), slices, &[], flags, None) {
+                Ok(written) => Ok(Some(written)),
+                Err(nix::Error::EINTR) => continue,
+                Err(nix::Error::EAGAIN) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Blocks the thread until there is something to read, at most for so long.
+    pub(super) fn wait_readable(&self, at_most: Duration) {
+        let mut polled = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        // Whatever it says, the next read knows better.
+        let _ready = ppoll(&mut polled, Some(TimeSpec::from(at_most)), None);
+    }
+
+    /// Ends the connection for both sides, whoever reads or writes it now.
+    pub(super) fn close(&self) {
+        // Fails if the peer has closed already, which is as good.
+        let _closed = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Sends nothing more; the peer may.
+    pub(super) fn finish(&self) {
+        let _closed = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+fn fill(read: usize, room: usize) -> Fill {
+    match read {
+        0 => Fill::Closed,
+        _ if read < room => Fill::Last,
+        _ => Fill::Some,
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
 /// Sends at once, and lets the kernel watch the peer.
-pub(super) fn prepare(stream: &TcpStream) {
+pub(super) fn prepare(stream: &impl AsFd) {
     // Each of these makes a connection better, none is needed for it to work.
-    let _best_effort = stream.set_nodelay(true);
     let fd = stream.as_fd();
+    let _best_effort = setsockopt(&fd, sockopt::TcpNoDelay, &true);
     let _best_effort = setsockopt(&fd, sockopt::KeepAlive, &true);
     let _best_effort = setsockopt(&fd, sockopt::TcpKeepIdle, &PROBE_AFTER_S);
     let _best_effort = setsockopt(&fd, sockopt::TcpKeepInterval, &PROBE_EVERY_S);
     let _best_effort = setsockopt(&fd, sockopt::TcpKeepCount, &PROBES);
     let _best_effort = setsockopt(&fd, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS);
-}
-
-/// Whether the peer has closed or broken the connection, as far as the kernel knows now.
-pub(super) fn is_closed(stream: &TcpStream) -> bool {
-    let mut byte = [0];
-    match recv(stream.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-        Ok(0) => true,
-        Ok(_) | Err(nix::Error::EAGAIN | nix::Error::EINTR) => false,
-        Err(_) => true,
-    }
 }

@@ -7,14 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use super::{
-    reader::{FrameReader, ReadError, Received},
+    poller::{Readiness, Ready, Registration, poller},
+    reader::{FrameReader, Received},
+    socket::{Fill, Socket, Wait},
     writer::Writer,
     *,
 };
-use crate::frame::encode;
+use crate::{error::Status, frame::encode};
 
 /// A client whose process has forked since: no test of ours may fork, so it is told so.
 #[test]
@@ -47,15 +48,49 @@ fn a_connection_is_of_no_use_after_fork() {
 }
 
 /// Both ends of a connection over loopback.
-async fn pair() -> (Arc<TcpStream>, Arc<TcpStream>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (server, _) = listener.accept().await.unwrap();
-    (Arc::new(client), Arc::new(server))
+fn pair() -> (Arc<Socket>, Arc<Socket>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (Arc::new(Socket::new(client).unwrap()), Arc::new(Socket::new(server).unwrap()))
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+/// Writes to a socket whatever the kernel does not take at once.
+struct Pump(Arc<Writer>);
+
+impl Ready for Pump {
+    fn ready(self: Arc<Self>, what: Readiness) {
+        if what.writable {
+            self.0.unblocked();
+        }
+    }
+}
+
+fn writer(socket: Arc<Socket>) -> (Arc<Writer>, Arc<Pump>) {
+    let writer = Writer::new(Arc::clone(&socket));
+    let pump = Arc::new(Pump(Arc::clone(&writer)));
+    let member: std::sync::Weak<dyn Ready> = Arc::<Pump>::downgrade(&pump) as _;
+    writer.register(Registration::new(poller(1).unwrap(), socket, member).unwrap());
+    (writer, pump)
+}
+
+/// The next frame as it is decoded, or the end.
+fn next(reader: &mut FrameReader, socket: &Socket) -> Option<Frame> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match reader.next().unwrap() {
+            Some(Received::Frame(header, body)) => {
+                return Some(crate::frame::decode(header, body.into_bytes(), u64::MAX >> 1).unwrap());
+            }
+            Some(other) => panic!("{other:?}"),
+            None => {}
+        }
+        assert!(Instant::now() < until, "no frame came");
+        socket.wait_readable(Duration::from_millis(100));
+        if reader.fill(socket, Wait::No).unwrap() == Fill::Closed {
+            return None;
+        }
+    }
 }
 
 /// Many threads send at once; every frame comes out whole, and each thread's in their order.
@@ -63,80 +98,86 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn frames_of_many_threads_do_not_mix() {
     const THREADS: u64 = 4;
     const FRAMES: u64 = 2000;
-    block_on(async {
-        let (from, to) = pair().await;
-        let writer = Writer::new(from);
-        tokio::spawn({
-            let writer = Arc::clone(&writer);
-            async move { writer.run().await }
-        });
-        for thread in 0..THREADS {
-            let writer = Arc::clone(&writer);
-            std::thread::spawn(move || {
-                for n in 0..FRAMES {
-                    let len = (n * 37 % 3000) as usize;
-                    let payload = Bytes::from(vec![n as u8; len]);
-                    writer.send(Frame::StreamItem { id: (thread << 32) | n, payload });
+    let (from, to) = pair();
+    let (writer, _pump) = writer(from);
+    for thread in 0..THREADS {
+        let writer = Arc::clone(&writer);
+        std::thread::spawn(move || {
+            for n in 0..FRAMES {
+                let len = (n * 37 % 3000) as usize;
+                let payload = Bytes::from(vec![n as u8; if n % 100 == 7 { 100_000 + len } else { len }]);
+                match n % 3 {
+                    0 => writer.send(Frame::StreamItem { id: (thread << 32) | n, payload }),
+                    1 => writer.gather_reply((thread << 32) | n, Status::Ok, &payload),
+                    _ => {
+                        writer.gather_reply((thread << 32) | n, Status::Ok, &payload);
+                        writer.flush();
+                    }
                 }
-            });
-        }
-        let mut reader = FrameReader::new(to, 1 << 20, Duration::from_secs(20));
-        let mut next = [0; THREADS as usize];
-        for _ in 0..THREADS * FRAMES {
-            let received = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.unwrap();
-            let Ok(Received::Frame(Frame::StreamItem { id, payload })) = received else {
-                panic!("{received:?}")
-            };
-            let n = &mut next[(id >> 32) as usize];
-            assert_eq!(id & 0xffff_ffff, *n);
-            assert_eq!(payload.len() as u64, *n * 37 % 3000);
-            assert!(payload.iter().all(|&byte| byte == *n as u8));
-            *n += 1;
-        }
-        writer.close();
-        assert!(matches!(reader.next().await, Ok(Received::Closed)));
-    });
+            }
+            writer.flush();
+        });
+    }
+    let mut reader = FrameReader::new(1 << 20);
+    let mut expected = [0; THREADS as usize];
+    for _ in 0..THREADS * FRAMES {
+        let frame = next(&mut reader, &to);
+        let Some(Frame::StreamItem { id, payload } | Frame::Reply { id, payload, .. }) = frame else {
+            panic!("{frame:?}")
+        };
+        let n = &mut expected[(id >> 32) as usize];
+        assert_eq!(id & 0xffff_ffff, *n);
+        let large = if *n % 100 == 7 { 100_000 } else { 0 };
+        assert_eq!(payload.len() as u64, *n * 37 % 3000 + large);
+        assert!(payload.iter().all(|&byte| byte == *n as u8));
+        *n += 1;
+    }
+    writer.close();
+    assert!(next(&mut reader, &to).is_none());
 }
 
-/// One byte at a time, and cancelled between them: nothing is lost.
+/// A frame that comes one byte at a time, and one that comes with the next.
 #[test]
-fn a_reader_may_be_interrupted_anywhere() {
-    block_on(async {
-        let (from, to) = pair().await;
-        let frame = Frame::Reply { id: 3, status: crate::error::Status::Ok, payload: vec![5; 40].into() };
+fn frames_may_be_cut_anywhere() {
+    let (from, to) = pair();
+    let mut reader = FrameReader::new(1 << 20);
+    for len in [40, 40_000, 100_000] {
+        let frame = Frame::Reply { id: 3, status: Status::Ok, payload: vec![5; len].into() };
         let encoded = encode(frame.clone(), false);
-        let bytes = [encoded.head, encoded.payload].concat();
-        let mut reader = FrameReader::new(to, 1 << 20, Duration::from_secs(20));
-        for byte in &bytes[..bytes.len() - 1] {
-            from.writable().await.unwrap();
-            assert_eq!(from.try_write(&[*byte]).unwrap(), 1);
-            let interrupted = tokio::time::timeout(Duration::from_millis(1), reader.next()).await;
-            assert!(interrupted.is_err());
+        let bytes = [encoded.head.clone(), encoded.payload.clone(), encoded.head, encoded.payload].concat();
+        let cuts = if len < 100 { 1 } else { 777 };
+        let mut received = Vec::new();
+        for part in bytes.chunks(cuts) {
+            assert_eq!(from.write(&[std::io::IoSlice::new(part)]).unwrap(), Some(part.len()));
+            to.wait_readable(Duration::from_secs(20));
+            reader.fill(&to, Wait::No).unwrap();
+            while let Some(Received::Frame(header, body)) = reader.next().unwrap() {
+                received.push(crate::frame::decode(header, body.into_bytes(), 1 << 20).unwrap());
+            }
         }
-        assert_eq!(from.try_write(&bytes[bytes.len() - 1..]).unwrap(), 1);
-        let received = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.unwrap();
-        let Ok(Received::Frame(received)) = received else { panic!("{received:?}") };
-        assert_eq!(received, frame);
-    });
+        assert_eq!(received, [frame.clone(), frame]);
+        assert_eq!(reader.fill(&to, Wait::No).unwrap(), Fill::Nothing);
+        assert_eq!(reader.capacity_bytes(), 0, "an idle reader holds memory");
+    }
 }
 
-/// A header that claims much, and nothing behind it: no memory, and an end in time.
+/// A header that claims much, and nothing behind it: no memory, and a time at which it is too late.
 #[test]
 fn a_claim_alone_costs_nothing() {
-    block_on(async {
-        let (from, to) = pair().await;
-        let (kind, flags, code, id) = (crate::frame::Kind::Reply, 0, 0, 1);
-        let header = crate::frame::Header { body_bytes: 100 << 10, kind, flags, code, id };
-        from.writable().await.unwrap();
-        assert_eq!(from.try_write(&header.encode()).unwrap(), 16);
-        let mut reader = FrameReader::new(to, 1 << 30, Duration::from_millis(50));
-        let started = Instant::now();
-        let error = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.unwrap().unwrap_err();
-        assert!(matches!(error, ReadError::TooSlow), "{error:?}");
-        // 100 KiB may take a second beyond the timeout of every frame.
-        assert!(started.elapsed() >= Duration::from_secs(1));
-        assert!(reader.capacity_bytes() <= 64 << 10, "{} bytes are held", reader.capacity_bytes());
-    });
+    let (from, to) = pair();
+    let (kind, flags, code, id) = (crate::frame::Kind::Reply, 0, 0, 1);
+    let header = crate::frame::Header { body_bytes: 100 << 20, kind, flags, code, id };
+    assert_eq!(from.write(&[std::io::IoSlice::new(&header.encode())]).unwrap(), Some(16));
+    let mut reader = FrameReader::new(1 << 30);
+    to.wait_readable(Duration::from_secs(20));
+    for _ in 0..3 {
+        reader.fill(&to, Wait::No).unwrap();
+        assert!(reader.next().unwrap().is_none());
+    }
+    assert!(reader.capacity_bytes() <= 128 << 10, "{} bytes are held", reader.capacity_bytes());
+    // 100 MiB may take their time beyond that of every frame.
+    let due = reader.due(Duration::from_secs(1)).unwrap().saturating_duration_since(Instant::now());
+    assert!(due > Duration::from_secs(1000) && due < Duration::from_secs(1700), "{due:?}");
 }
 
 /// Who listens and never accepts: a client with a short timeout does not wait longer.

@@ -98,6 +98,19 @@ impl Activity {
         self.shared.fetch_add(RUNNING, Ordering::AcqRel);
     }
 
+    /// As [`begin`](Self::begin), unless the worker takes no more or so many handlers run already.
+    pub(super) fn begin_beside(&self, most: usize) -> bool {
+        let handlers = |thread: &&Station| thread.0.load(Ordering::Relaxed) == IN_HANDLER;
+        let pool = self.threads.iter().filter(handlers).count();
+        // AcqRel pairs with the flag set in `close`, as in `approach`.
+        let before = self.shared.fetch_add(RUNNING, Ordering::AcqRel);
+        let may = before & CLOSED == 0 && pool + (before as u32 as usize) < most;
+        if !may {
+            self.end();
+        }
+        may
+    }
+
     /// Its end, if nothing is to be written to a ring.
     pub(super) fn end(&self) {
         drop(Counted(&self.shared, RUNNING));

@@ -243,7 +243,9 @@ impl ReplySink for LateReply {
         let (counters, method) = (&self.shared.counters, self.method);
         let failed = status != Status::Ok;
         counters.count(Table::COMMON, method, failed, self.bytes_in, body.len() as u64);
-        counters.count_time(Table::COMMON, method, Ticks::now().ns_since(self.begun));
+        let nanos = Ticks::now().ns_since(self.begun);
+        counters.count_time(Table::COMMON, method, nanos);
+        self.shared.pace.note(method, nanos);
         let answering = Answering { shared: &self.shared, seat: &self.seat, claimed: self.claimed };
         self.shared.activity.answer(|| {
             answering.answer(status, body);

@@ -65,7 +65,9 @@ impl PoolThread<'_> {
         shared.activity.return_to_rings(self.thread);
         self.clock = Ticks::now();
         if reply.is_answered() {
-            shared.counters.count_time(self.table, method, self.clock.ns_since(begun));
+            let nanos = self.clock.ns_since(begun);
+            shared.counters.count_time(self.table, method, nanos);
+            shared.pace.note(method, nanos);
         }
         self.argument = argument;
         // One huge argument must not keep its memory for ever.

@@ -1,11 +1,14 @@
 //! One call of a gateway's client, passed on to the upstream connection and answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
-use super::{Phase, Shared, peer::until};
+use super::{Phase, Shared, peer::Held};
 use crate::{
     client::{Connection, Reply, Target},
     error::{RpcError, Status},
@@ -30,7 +33,7 @@ pub(super) struct Forward {
 
 impl Forward {
     /// Takes the call on, or answers at once why not. `held` is given back when the arguments are.
-    pub(super) fn start(self, call: Call, held: Option<OwnedSemaphorePermit>) -> Result<(), Violation> {
+    pub(super) fn start(self, call: Call, held: Held) -> Result<(), Violation> {
         let service = self.shared.upstream.service();
         let id = call.id;
         let checked = self.check(&service, &call);
@@ -96,12 +99,7 @@ impl Forward {
         }
     }
 
-    async fn unary(
-        &self,
-        method: &MethodDescription,
-        call: Call,
-        held: Option<OwnedSemaphorePermit>,
-    ) -> (Status, Bytes) {
+    async fn unary(&self, method: &MethodDescription, call: Call, held: Held) -> (Status, Bytes) {
         let upstream = self.upstream(call.timeout_ns);
         let target = Target { idempotent: call.idempotent && method.idempotent, ..Target::from(method) };
         // Workers' rings and services in this process take a call without waiting for room.
@@ -117,7 +115,7 @@ impl Forward {
         &self,
         method: &MethodDescription,
         call: Call,
-        held: Option<OwnedSemaphorePermit>,
+        held: Held,
         client: ServerStream,
     ) -> (Status, Bytes) {
         let upstream = self.upstream(call.timeout_ns);
@@ -169,4 +167,11 @@ async fn pump(from: &ByteReceiver, to: &ByteSender, queue: Option<&Writer>) {
         }
     }
     to.finish();
+}
+
+/// When the caller of a gateway's call stops waiting, for what needs an instant.
+pub(super) fn until(timeout_ns: u64) -> Instant {
+    let most = crate::transport::io::NO_DEADLINE;
+    let after = if timeout_ns == 0 { most } else { Duration::from_nanos(timeout_ns).min(most) };
+    Instant::now() + after
 }

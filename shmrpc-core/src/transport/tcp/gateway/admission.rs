@@ -1,0 +1,127 @@
+//! Who may come in, and the handshake: what happens to a connection before it is a [`Peer`](super::peer::Peer).
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::Shared;
+use crate::{
+    error::Status,
+    frame::{
+        DEFAULT_WINDOW_BYTES, Frame, MAX_WINDOW_BYTES, VERSION,
+        handshake::{Hello, NONE, SNAPPY, Welcome},
+    },
+    peer_uid,
+    transport::{session::SessionLimits, tcp::introduction},
+};
+
+/// How long a peer that is turned away has to hear why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why a connection is declined.
+pub(super) struct Declined(pub(super) Status, pub(super) String);
+
+/// What was agreed on.
+pub(super) struct Agreed {
+    pub(super) limits: SessionLimits,
+    pub(super) compress: bool,
+}
+
+/// Tells a peer that it is not served, and closes: what it has sent is read and dropped, as unread bytes would
+/// make the kernel take our words back.
+pub(super) async fn turn_away(mut stream: TcpStream, Declined(status, reason): Declined) {
+    let until_read = async {
+        introduction::write(&mut stream, Frame::Refuse { status, reason }).await?;
+        stream.shutdown().await?;
+        let mut dropped = [0; 4096];
+        while stream.read(&mut dropped).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _time_is_over = timeout(LAST_WORDS, until_read).await;
+}
+
+/// Lets a peer in, or says why not.
+pub(super) async fn introduce(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    from: SocketAddr,
+) -> Result<Agreed, Declined> {
+    let introduced = async {
+        admit(shared, stream, from).await?;
+        handshake(shared, stream).await
+    };
+    timeout(shared.options.handshake_timeout, introduced)
+        .await
+        .unwrap_or_else(|_| Err(Declined(Status::DeadlineExceeded, "no handshake came in time".into())))
+}
+
+/// Whether this peer may come in at all.
+async fn admit(shared: &Shared, stream: &TcpStream, from: SocketAddr) -> Result<(), Declined> {
+    let options = &shared.options;
+    if !from.ip().to_canonical().is_loopback() {
+        let reason = "peers on other machines are not allowed here";
+        return if options.allow_remote { Ok(()) } else { Err(Declined(Status::Refused, reason.into())) };
+    }
+    if options.allow_any_local_user {
+        return Ok(());
+    }
+    let local = stream.local_addr().map_err(|error| Declined(Status::Internal, error.to_string()))?;
+    let found = tokio::task::spawn_blocking(move || peer_uid::of_connection(from, local)).await;
+    let uid = match found {
+        Ok(Ok(Some(uid))) => uid,
+        _ => return Err(Declined(Status::Refused, "your user id cannot be determined".into())),
+    };
+    if uid == 0 || uid == nix::unistd::geteuid().as_raw() || options.allow_uids.contains(&uid) {
+        return Ok(());
+    }
+    Err(Declined(Status::Refused, format!("user id {uid} is not allowed here")))
+}
+
+async fn handshake(shared: &Shared, stream: &mut TcpStream) -> Result<Agreed, Declined> {
+    let protocol = |reason: String| Declined(Status::Protocol, reason);
+    let received = introduction::read(stream).await.map_err(|error| protocol(error.to_string()))?;
+    let Frame::Hello(body) = received else {
+        return Err(protocol("the first frame must be a Hello".into()));
+    };
+    let hello: Hello = serde_json::from_slice(&body)
+        .map_err(|error| protocol(format!("your Hello cannot be understood: {error}")))?;
+    if hello.version != VERSION {
+        let theirs = hello.version;
+        return Err(protocol(format!("version {theirs} is not spoken here, version {VERSION} is")));
+    }
+    if hello.stream_window_bytes > MAX_WINDOW_BYTES {
+        return Err(protocol(format!("stream_window_bytes may be {MAX_WINDOW_BYTES} at most")));
+    }
+    let options = &shared.options;
+    let service = shared.upstream.service();
+    if let Some(wanted) = &hello.service
+        && *wanted != service.name
+        && Some(wanted) != options.service.as_ref()
+    {
+        let reason = format!("{wanted} is not served here, {} is", service.name);
+        return Err(Declined(Status::NoSuchMethod, reason));
+    }
+    let compress = options.compress && hello.compression.iter().any(|kind| kind == SNAPPY);
+    let welcome = Welcome {
+        version: VERSION,
+        service: service.as_ref().clone(),
+        max_message_bytes: options.message_limit_bytes(),
+        stream_window_bytes: DEFAULT_WINDOW_BYTES,
+        max_in_flight: options.max_in_flight,
+        compression: if compress { SNAPPY } else { NONE }.into(),
+    };
+    let internal = |error: String| Declined(Status::Internal, error);
+    let body = serde_json::to_vec(&welcome).map_err(|error| internal(error.to_string()))?;
+    let sent = introduction::write(stream, Frame::Welcome(body.into())).await;
+    sent.map_err(|error| internal(error.to_string()))?;
+    let limits = SessionLimits {
+        our_window_bytes: DEFAULT_WINDOW_BYTES,
+        peer_window_bytes: hello.stream_window_bytes,
+        peer_max_message_bytes: hello.max_message_bytes.min(options.message_limit_bytes()),
+    };
+    Ok(Agreed { limits, compress })
+}
