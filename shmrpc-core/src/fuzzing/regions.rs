@@ -1,7 +1,7 @@
 //! Regions of a peer, filled with arbitrary bytes: taking them over, and what either side then reads and
 //! writes. The bytes change while they are used: between steps, where the input says so.
 
-use std::{os::fd::OwnedFd, sync::atomic::Ordering};
+use std::{cell::RefCell, collections::HashMap, os::fd::OwnedFd, rc::Rc, sync::atomic::Ordering};
 
 use super::Script;
 use crate::{
@@ -195,9 +195,9 @@ pub(super) fn attach(data: &[u8]) {
         small @ 0..=127 => usize::from(small) + 1,
         pages => (usize::from(pages) - 127) * 512,
     };
-    let Ok(region) = Region::create("fuzz", len_bytes) else { return };
+    let Some(region) = region_of(len_bytes) else { return };
     let dense = script.0.len().min(len_bytes);
-    region.copy_in(0, &script.0[..dense]);
+    region.copy_in(0, &[&script.0[..dense], &vec![0; len_bytes - dense]].concat());
     if let Ok(channel) = Channel::attach(dup(&region)) {
         for slot in 0..16 {
             assert!(channel.region().holds(channel.reply_inline(slot), 8));
@@ -215,6 +215,21 @@ pub(super) fn attach(data: &[u8]) {
         doorbell.post();
         let _posted = doorbell.try_wait();
     }
+}
+
+/// One region of each length a thread.
+fn region_of(len_bytes: usize) -> Option<Rc<Region>> {
+    thread_local! {
+        static REGIONS: RefCell<HashMap<usize, Rc<Region>>> = RefCell::default();
+    }
+    REGIONS.with_borrow_mut(|regions| {
+        if let Some(region) = regions.get(&len_bytes) {
+            return Some(Rc::clone(region));
+        }
+        let region = Rc::new(Region::create("fuzz", len_bytes).ok()?);
+        regions.insert(len_bytes, Rc::clone(&region));
+        Some(region)
+    })
 }
 
 /// `count` steps of that kind, each followed by numbers.

@@ -61,6 +61,8 @@ pub(super) struct PoolThread<'a> {
     pub(super) table: Table,
     seats: Arc<Seats>,
     seats_version: u64,
+    /// What it knows of while it sleeps.
+    no_seats: Arc<Seats>,
     attended: Option<Arc<Seat>>,
     /// What is written into the ring that this thread attends.
     mark: u64,
@@ -96,6 +98,7 @@ impl<'a> PoolThread<'a> {
             table: shared.counters.table(thread),
             seats: shared.seats(),
             seats_version: 0,
+            no_seats: Arc::default(),
             attended: None,
             mark: 0,
             in_a_row: 0,
@@ -374,6 +377,9 @@ impl<'a> PoolThread<'a> {
             shared.board.retract_sleep(shared.index);
             return;
         }
+        // Asleep it keeps nobody's memory mapped: a client may die meanwhile.
+        self.seats = Arc::clone(&self.no_seats);
+        self.seats_version = u64::MAX;
         self.woken = shared.doorbell.wait(SLEEP_SLICE);
         if !self.woken {
             shared.board.retract_sleep(shared.index);

@@ -1,0 +1,77 @@
+//! Bytes that break the rules, over TCP and in process.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use shmrpc::{
+    ConnectOptions, Connection, RpcError,
+    codec::{Decode, Json},
+    frame::{Header, Kind, decode, flags},
+};
+
+use crate::service::{Actor, SMALL, echo, flush};
+
+fn timed(tries: usize, mut once: impl FnMut()) -> Vec<Duration> {
+    flush();
+    let mut times = Vec::new();
+    for _ in 0..tries {
+        let start = Instant::now();
+        once();
+        times.push(start.elapsed());
+    }
+    times
+}
+
+/// Arguments beyond the server's limit: refused before anything is sent, and the connection is usable.
+pub(crate) fn frame_over_the_limit(tries: usize) -> Vec<Duration> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_worker, port) = Actor::start(SMALL, folder.path());
+    let address = format!("tcp://127.0.0.1:{port}");
+    let connection = Connection::connect_any(&address, &ConnectOptions::default()).expect("a connection");
+    let data = vec![7; (16 << 20) + 1];
+    let times = timed(tries * 10, || {
+        let outcome = echo(&connection, &data);
+        assert!(matches!(outcome, Err(RpcError::TooLarge { .. })), "{outcome:?}");
+    });
+    assert!(echo(&connection, b"x").is_ok());
+    times
+}
+
+/// From the first wrong byte to the end of the connection, which is made anew each time.
+pub(crate) fn malformed_frame(tries: usize) -> Vec<Duration> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_worker, port) = Actor::start(SMALL, folder.path());
+    let port: u16 = port.parse().expect("a port");
+    timed(tries * 10, || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        stream.write_all(&[0xff; 64]).expect("room for 64 bytes");
+        let mut said = Vec::new();
+        if let Err(error) = stream.read_to_end(&mut said) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+    })
+}
+
+/// Six bytes that claim four gibibytes.
+pub(crate) fn decompression_bomb(tries: usize) -> Vec<Duration> {
+    let bomb = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+    let header = Header { body_bytes: 6, kind: Kind::StreamItem, flags: flags::COMPRESSED, code: 0, id: 1 };
+    timed(tries * 100, || assert!(decode(header, bomb.clone(), 16 << 20).is_err()))
+}
+
+pub(crate) fn deep_value(tries: usize) -> Vec<Duration> {
+    let deep = vec![b'['; 1 << 20];
+    timed(tries * 10, || assert!(<Json as Decode<Value>>::decode(&deep).is_err()))
+}
+
+/// The longest that the limit on memory lets pass before it is met.
+pub(crate) fn huge_value(tries: usize) -> Vec<Duration> {
+    let numbers = format!("[{}0]", "0,".repeat(8 << 20));
+    timed(tries, || assert!(<Json as Decode<Value>>::decode(numbers.as_bytes()).is_err()))
+}
