@@ -4,9 +4,14 @@
     python3 shmrpc_client.py HOST:PORT                          lists the methods
     python3 shmrpc_client.py HOST:PORT METHOD [JSON …]          calls one; each argument is a JSON value
     python3 shmrpc_client.py HOST:PORT METHOD --raw < FILE      calls a raw method with the bytes of stdin
+
+A shared secret is taken from the file that SHMRPC_SECRET_FILE names, or from SHMRPC_SECRET.
 """
 
+import hashlib
+import hmac
 import json
+import os
 import socket
 import struct
 import sys
@@ -15,6 +20,7 @@ HEADER = struct.Struct("<IBBHQ")  # length of the body, kind, flags, code, id
 CALL = struct.Struct("<QQI")  # method, timeout in nanoseconds, length of the metadata
 MAGIC = struct.unpack("<Q", b"shmrpc\x00\x01")[0]
 HELLO, WELCOME, REFUSE, CALL_KIND, REPLY, CANCEL, PING, PONG, GO_AWAY = 1, 2, 3, 4, 5, 10, 12, 13, 14
+CHALLENGE, PROOF = 15, 16
 JSON_DOOR = 0x02
 STATUS = ["ok", "service error", "no such method", "bad arguments", "panicked", "deadline exceeded", "cancelled",
           "refused", "too large", "busy", "worker died", "unavailable", "no space", "internal", "protocol"]
@@ -35,15 +41,21 @@ class ServiceError(Exception):
 class Client:
     """One connection, one call at a time. Use it as a context manager or close it."""
 
-    def __init__(self, host, port, service=None, timeout=30.0):
+    def __init__(self, host, port, service=None, timeout=30.0, secret=None):
         self.timeout = timeout
         self.last_id = 0
         self.pending = bytearray()
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         hello = {"version": 1, "service": service, "client": "python example"}
-        self._send(HELLO, json.dumps(hello).encode(), id=MAGIC)
+        nonce = os.urandom(32)
+        if secret:
+            hello["auth"] = {"scheme": "hmac-sha256", "nonce": nonce.hex()}
+        hello = json.dumps(hello).encode()
+        self._send(HELLO, hello, id=MAGIC)
         kind, code, _, body = self._receive()
+        if secret:
+            kind, code, body = self._prove(secret, nonce, hello, kind, code, body)
         if kind == REFUSE:
             raise RpcError(code, body.decode())
         if kind != WELCOME:
@@ -67,6 +79,25 @@ class Client:
 
     def __exit__(self, *_):
         self.close()
+
+    def _prove(self, secret, nonce, hello, kind, code, body):
+        """Proves that we know the secret, and has the server do the same; what comes then."""
+        if kind == REFUSE:
+            return kind, code, body
+        if kind != CHALLENGE:
+            raise RpcError(7, "the server does not ask for the shared secret")
+        said = nonce + body + hashlib.sha256(hello).digest()
+        self._send(PROOF, hmac.digest(secret, b"shmrpc 1 client\0" + said, "sha256"))
+        kind, code, _, proof = self._receive()
+        if kind == REFUSE:
+            return kind, code, proof
+        if kind != PROOF:
+            raise RpcError(7, "the server does not prove that it knows the shared secret")
+        kind, code, _, body = self._receive()
+        expected = hmac.digest(secret, b"shmrpc 1 server\0" + said + hashlib.sha256(body).digest(), "sha256")
+        if not hmac.compare_digest(proof, expected):
+            raise RpcError(7, "the server does not know the shared secret")
+        return kind, code, body
 
     def _call(self, name, payload, flags):
         method = self.methods.get(name)
@@ -122,12 +153,21 @@ class Client:
             self.pending += chunk
 
 
+def shared_secret():
+    """That of the environment, or none."""
+    path = os.environ.get("SHMRPC_SECRET_FILE")
+    if path:
+        with open(path, "rb") as file:
+            return file.read().strip()
+    return os.environ.get("SHMRPC_SECRET", "").encode() or None
+
+
 def main(argv):
     if not argv or ":" not in argv[0]:
         sys.exit(__doc__)
     host, _, port = argv[0].rpartition(":")
     try:
-        with Client(host.strip("[]"), int(port)) as client:
+        with Client(host.strip("[]"), int(port), secret=shared_secret()) as client:
             if len(argv) == 1:
                 for method in client.methods.values():
                     print(f"{method['name']}  {method['encoding']} {method['shape']}  {method['signature']}")

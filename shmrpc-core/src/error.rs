@@ -302,6 +302,14 @@ pub enum ConnectError {
         /// The server's words.
         reason: String,
     },
+    /// A shared secret is asked for, and the server cannot prove that it knows it; or ours cannot be read.
+    #[error("{endpoint} is not trusted: {reason}")]
+    Untrusted {
+        /// The address that was tried.
+        endpoint: String,
+        /// What is missing.
+        reason: String,
+    },
     /// The handshake did not end in time.
     #[error("{endpoint} did not complete the handshake within {after:?}")]
     TimedOut {
@@ -340,6 +348,15 @@ pub enum ServeError {
     /// The worker's configuration, handed over by the supervisor, cannot be understood.
     #[error("worker configuration: {0}")]
     Configuration(String),
+    /// The secret that TCP clients must prove cannot be used.
+    #[error(transparent)]
+    Secret(#[from] crate::secret::SecretError),
+    /// Other machines would reach an address at which nothing authenticates them.
+    #[error(
+        "listening on {0}, which other machines can reach, needs a shared secret (tcp.secret), or tcp.allow_remote to \
+         let anybody in"
+    )]
+    Unguarded(std::net::SocketAddr),
     /// A limit of the service is reached (workers, connections).
     #[error("{0}")]
     Limit(String),

@@ -8,6 +8,7 @@ mod compress;
 mod decode;
 mod encode;
 pub mod handshake;
+pub mod proof;
 #[cfg(test)]
 mod tests;
 
@@ -79,10 +80,14 @@ pub enum Kind {
     Pong = 13,
     /// The sender takes no more calls on this connection; calls under way are finished.
     GoAway = 14,
+    /// The accepting side's nonce, for a client that has a secret to prove.
+    Challenge = 15,
+    /// Proves that its sender knows the secret.
+    Proof = 16,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::Hello,
         Self::Welcome,
         Self::Refuse,
@@ -97,6 +102,8 @@ impl Kind {
         Self::Ping,
         Self::Pong,
         Self::GoAway,
+        Self::Challenge,
+        Self::Proof,
     ];
 
     /// The kind with that number.
@@ -122,6 +129,7 @@ impl Kind {
             Self::Welcome | Self::Refuse => MAX_CONTROL_BYTES as u64,
             Self::Hello | Self::StreamEnd | Self::Notify | Self::GoAway => MAX_METADATA_BYTES as u64,
             Self::Credit => 8,
+            Self::Challenge | Self::Proof => proof::PROOF_BYTES as u64,
             Self::StreamStop | Self::Cancel | Self::Ping | Self::Pong => 0,
         }
     }
@@ -147,6 +155,10 @@ pub enum Frame {
     Hello(Bytes),
     /// See [`handshake::Welcome`].
     Welcome(Bytes),
+    /// The accepting side's nonce; see [`proof`].
+    Challenge(Bytes),
+    /// See [`proof`].
+    Proof(Bytes),
     /// The connection is declined.
     Refuse {
         /// Why, for programs.

@@ -15,6 +15,7 @@ pub mod observe;
 pub mod peer_uid;
 pub mod process;
 pub mod runtime_dir;
+pub mod secret;
 pub mod server;
 #[expect(unsafe_code, reason = "mappings, semaphores and words that other processes write")]
 mod shm;
@@ -26,6 +27,7 @@ pub use codec::Encoding;
 pub use endpoint::Endpoint;
 pub use error::{CallError, ConnectError, NoError, RpcError, ServeError, Status};
 pub use runtime_dir::{RuntimeDir, RuntimeDirError};
+pub use secret::{Secret, SecretError};
 pub use server::{Definition, Loan, LoanError, ServeOptions, Service, Serving, ShmBytes, logger, serve};
 pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
 pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamReceiver, StreamSender};

@@ -154,6 +154,9 @@ mod tests {
         let text = "[Echo]\nimport_from=echo\ntcp_bind=0.0.0.0\n";
         let (_, faults) = parse(text);
         assert!(faults.len() == 1 && faults[0].contains("tcp_allow_remote = True"), "{faults:?}");
+        assert!(faults[0].contains("set tcp_secret_file"), "{faults:?}");
+        let (_, faults) = parse(&format!("{text}tcp_secret_file=/nonexistent/secret\n"));
+        assert!(faults.len() == 1 && faults[0].contains("/nonexistent/secret"), "{faults:?}");
         let (settings, faults) = parse(&format!("{text}tcp_allow_remote=True\n"));
         assert!(faults.is_empty() && settings.services[0].tcp_allow_remote, "{faults:?}");
     }

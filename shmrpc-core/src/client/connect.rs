@@ -8,6 +8,7 @@ use crate::{
     endpoint::{Endpoint, IntoEndpoints},
     error::ConnectError,
     method::ServiceInfo,
+    secret::Secret,
     transport,
 };
 
@@ -28,6 +29,9 @@ pub struct ConnectOptions {
     /// Largest message that is sent or taken; `None`: the transport's default (16 MiB over TCP, 1 GiB
     /// over shared memory).
     pub max_message_bytes: Option<u64>,
+    /// The secret that TCP servers and this client prove to each other. `None`: that of the environment
+    /// ([`Secret::from_env`]), if there is one. With a secret, no server is talked to that does not prove it.
+    pub secret: Option<Secret>,
     /// The runtime folder; `None`: `$SHMRPC_DIR`, else `$XDG_RUNTIME_DIR/shmrpc`, else `/tmp/shmrpc-UID`.
     pub runtime_dir: Option<std::path::PathBuf>,
 }
@@ -40,6 +44,7 @@ impl Default for ConnectOptions {
             reconnect_timeout: Duration::from_secs(10),
             compress: false,
             max_message_bytes: None,
+            secret: None,
             runtime_dir: None,
         }
     }

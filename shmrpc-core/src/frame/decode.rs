@@ -26,6 +26,8 @@ pub fn decode(header: Header, body: Bytes, max_message_bytes: u64) -> Result<Fra
         Kind::Hello if id != MAGIC => return Err(FrameError::NotOurs),
         Kind::Hello => Frame::Hello(body),
         Kind::Welcome => Frame::Welcome(body),
+        Kind::Challenge => Frame::Challenge(body),
+        Kind::Proof => Frame::Proof(body),
         Kind::Refuse => Frame::Refuse { status, reason: text(&body) },
         Kind::Call => Frame::Call(decode_call(header, body, max_message_bytes)?),
         Kind::Reply => Frame::Reply { id, status, payload: unpack(body)? },

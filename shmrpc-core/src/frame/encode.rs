@@ -37,6 +37,8 @@ pub fn encode(frame: Frame, may_compress: bool) -> Encoded {
     match frame {
         Frame::Hello(body) => plain(Kind::Hello, 0, super::MAGIC, body),
         Frame::Welcome(body) => plain(Kind::Welcome, 0, 0, body),
+        Frame::Challenge(nonce) => plain(Kind::Challenge, 0, 0, nonce),
+        Frame::Proof(proof) => plain(Kind::Proof, 0, 0, proof),
         Frame::Refuse { status, reason } => plain(Kind::Refuse, status as u16, 0, text(reason)),
         Frame::Call(call) => encode_call(call, may_compress),
         Frame::Reply { id, status, payload } => packed(Kind::Reply, status as u16, id, payload, may_compress),

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_WINDOW_BYTES, VERSION};
+use super::{DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_WINDOW_BYTES, VERSION, proof::Auth};
 use crate::method::ServiceDescription;
 
 /// No limit on messages is larger: a frame's length has 32 bits, and room for fields is needed.
@@ -29,9 +29,9 @@ pub struct Hello {
     /// Kinds of compression that are understood beside none.
     #[serde(default)]
     pub compression: Vec<String>,
-    /// Room for authentication.
+    /// Says that the client has a secret to prove.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<serde_json::Value>,
+    pub auth: Option<Auth>,
 }
 
 impl Hello {

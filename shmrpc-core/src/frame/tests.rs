@@ -49,6 +49,8 @@ fn samples() -> Vec<Frame> {
     vec![
         Frame::Hello(Bytes::from_static(br#"{"version":1}"#)),
         Frame::Welcome(Bytes::from_static(b"{}")),
+        Frame::Challenge(Bytes::from_static(&[1; 32])),
+        Frame::Proof(Bytes::from_static(&[2; 32])),
         Frame::Refuse { status: Status::Refused, reason: "no".into() },
         Frame::Call(call.clone()),
         Frame::Call(Call { payload: vec![b'x'; 5000].into(), metadata: Bytes::new(), ..call }),
@@ -121,8 +123,8 @@ fn wrong_bytes_are_named() {
     let mut bytes = bytes_of(Frame::Ping { id: 1 }, false);
     bytes[4] = 0;
     assert_eq!(frame_of(&bytes), Err(FrameError::UnknownKind(0)));
-    bytes[4] = 15;
-    assert_eq!(frame_of(&bytes), Err(FrameError::UnknownKind(15)));
+    bytes[4] = 17;
+    assert_eq!(frame_of(&bytes), Err(FrameError::UnknownKind(17)));
     bytes[4] = Kind::Ping as u8;
     bytes[5] = flags::JSON;
     assert_eq!(frame_of(&bytes), Err(FrameError::UnknownFlags { kind: Kind::Ping, flags: flags::JSON }));

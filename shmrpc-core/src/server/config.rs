@@ -31,7 +31,10 @@ pub struct WorkerConfig {
     pub output_read_fds: Option<(i32, i32)>,
     /// Allow guarded encodings over TCP.
     pub force_insecure_serialisation: bool,
-    /// Let TCP peers on other machines in.
+    /// The file of the secret that TCP clients must prove.
+    #[serde(default)]
+    pub tcp_secret_file: Option<PathBuf>,
+    /// Let TCP peers on other machines in, though nothing authenticates them.
     #[serde(default)]
     pub tcp_allow_remote: bool,
     /// Without a supervisor for so long, drain and exit; `None`: never.

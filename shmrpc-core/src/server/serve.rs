@@ -69,6 +69,9 @@ impl Serving {
         let info = service.info();
         let runtime_dir = options.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
         let name = options.name.unwrap_or_else(|| info.name.to_owned());
+        if let Some(address) = options.tcp_bind {
+            options.tcp.check_bind(address)?;
+        }
         let listener = options
             .tcp_bind
             .map(|at| TcpListener::bind(at).map_err(|e| ServeError::io(format!("listening on {at}"), e)));

@@ -22,6 +22,7 @@ use crate::{
     error::ServeError,
     method::{ServiceDescription, ServiceInfo},
     runtime_dir::RuntimeDir,
+    secret::Secret,
     shm::inherited_fd,
     transport::{
         shm::worker::{Worker, WorkerOptions},
@@ -123,6 +124,7 @@ fn serve_alone(offered: &[Offered], name: Option<&str>) -> ExitCode {
             tcp_listener_fd: None,
             output_read_fds: None,
             force_insecure_serialisation: false,
+            tcp_secret_file: None,
             tcp_allow_remote: false,
             orphan_timeout: None,
             drain_timeout: Duration::from_secs(10),
@@ -150,6 +152,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
         }
         None => None,
     };
+    let secret = config.tcp_secret_file.as_ref().map(Secret::from_file).transpose()?;
     let listener = config.tcp_listener_fd.map(inherit).transpose()?.map(TcpListener::from);
     let termination = Termination::listen()?;
     let hangup = output.is_some().then(hangup).transpose()?;
@@ -167,6 +170,7 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
     let gateway = listener.map(|listener| {
         let options = TcpOptions {
             force_insecure_serialisation: config.force_insecure_serialisation,
+            secret,
             allow_remote: config.tcp_allow_remote,
             ..TcpOptions::default()
         };

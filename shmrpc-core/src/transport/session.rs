@@ -276,7 +276,11 @@ impl Session {
                 }
             }
             Frame::Cancel { id } => self.on_cancelled(id),
-            Frame::Hello(_) | Frame::Welcome(_) | Frame::Refuse { .. } => {
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Refuse { .. }
+            | Frame::Challenge(_)
+            | Frame::Proof(_) => {
                 return Err(Violation("a handshake frame after the handshake".into()));
             }
         }

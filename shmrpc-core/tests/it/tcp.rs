@@ -6,6 +6,7 @@ mod in_place;
 mod limits;
 mod python;
 mod restarts;
+mod secrets;
 
 use std::{
     net::{SocketAddr, TcpListener},

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use shmrpc_core::{
     Door, Encoding,
     codec::{Bincode, Decode, Encode, Json, Msgpack},
-    frame::{DEFAULT_MAX_MESSAGE_BYTES, Frame, HEADER_BYTES, Header, MAGIC, decode, encode, flags},
+    frame::{
+        DEFAULT_MAX_MESSAGE_BYTES, Frame, HEADER_BYTES, Header, MAGIC, decode, encode, flags,
+        handshake::Hello,
+        proof::{Transcript, from_hex},
+    },
     method::{MethodInfo, Shape},
 };
 
@@ -43,6 +47,7 @@ fn described(frame: &Frame) -> Value {
     match frame {
         Frame::Hello(body) => json!({"text": text(body)}),
         Frame::Welcome(body) => json!({"text": text(body)}),
+        Frame::Challenge(body) | Frame::Proof(body) => json!({"body": to_hex(body)}),
         Frame::Refuse { status, reason } | Frame::GoAway { status, reason } => {
             json!({"status": *status as u16, "text": reason})
         }
@@ -149,4 +154,23 @@ fn conversation() {
         panic!("no reply")
     };
     assert_eq!((id, &payload[..]), (call.id, &b"hi"[..]));
+}
+
+#[test]
+fn proof() {
+    let file = vectors("proof.json");
+    let secret = file["secret"].as_str().unwrap().as_bytes();
+    let frame = |name: &str| read(&hex(&file[name])).unwrap().1;
+    let (Frame::Hello(hello), Frame::Welcome(welcome)) = (frame("hello"), frame("welcome")) else {
+        panic!("other frames")
+    };
+    let Frame::Challenge(nonce) = frame("challenge") else { panic!("no challenge") };
+    let (Frame::Proof(client), Frame::Proof(server)) = (frame("client_proof"), frame("server_proof")) else {
+        panic!("no proofs")
+    };
+    let auth = serde_json::from_slice::<Hello>(&hello).unwrap().auth.unwrap();
+    let client_nonce = from_hex(&auth.nonce).unwrap();
+    let said = Transcript { client_nonce, server_nonce: nonce[..].try_into().unwrap(), hello: &hello };
+    assert_eq!(said.client_proof(secret)[..], client[..]);
+    assert_eq!(said.server_proof(secret, &welcome)[..], server[..]);
 }

@@ -50,6 +50,7 @@ pub(super) const KEYS: &[Key] = &[
     key("port", Scope::Service),
     key("log_dir", Scope::ServiceOrDefaults),
     aliased("tcp_bind", &["bind_tcp"], Scope::ServiceOrDefaults),
+    key("tcp_secret_file", Scope::ServiceOrDefaults),
     key("tcp_allow_remote", Scope::ServiceOrDefaults),
     key("max_proc_num", Scope::ServiceOrDefaults),
     key("min_proc_num", Scope::ServiceOrDefaults),

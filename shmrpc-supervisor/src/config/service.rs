@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use shmrpc_core::endpoint::is_service_name;
+use shmrpc_core::{Secret, endpoint::is_service_name};
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -41,6 +41,8 @@ pub struct ServiceSettings {
     pub log_dir: PathBuf,
     /// Where to listen for TCP; `None`: nowhere.
     pub tcp_bind: Option<IpAddr>,
+    /// The file of the secret that TCP clients must prove.
+    pub tcp_secret_file: Option<PathBuf>,
     /// Let peers on other machines in, though nothing authenticates them.
     pub tcp_allow_remote: bool,
     /// The pool is never larger.
@@ -144,6 +146,7 @@ pub struct Scaling {
 pub(super) struct Common {
     log_dir: PathBuf,
     tcp_bind: Option<IpAddr>,
+    tcp_secret_file: Option<PathBuf>,
     tcp_allow_remote: bool,
     max_proc_num: Option<usize>,
     min_proc_num: usize,
@@ -175,16 +178,26 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
     };
     let tcp_bind = reader.read("tcp_bind", value::ACCEPTED_BIND, value::bind).flatten();
     let tcp_allow_remote = boolean(reader, "tcp_allow_remote", false);
-    if let Some(address) = tcp_bind.filter(|address| !address.is_loopback() && !tcp_allow_remote) {
+    let tcp_secret_file = reader.read("tcp_secret_file", "a file that holds a shared secret", path);
+    if let Some(file) = &tcp_secret_file
+        && let Err(error) = Secret::from_file(file)
+    {
+        let source = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+        let problem = format!("{error}{source}");
+        reader.fault(Diagnostic::new(reader.line("tcp_secret_file"), problem).key("tcp_secret_file"));
+    }
+    let guarded = tcp_secret_file.is_some() || tcp_allow_remote;
+    if let Some(address) = tcp_bind.filter(|address| !address.is_loopback() && !guarded) {
         let problem = format!(
-            "tcp_bind {address} is reachable from other machines, and nothing authenticates them; \
-             tcp_allow_remote = True says that this is meant"
+            "tcp_bind {address} is reachable from other machines, and nothing authenticates them: set \
+             tcp_secret_file; tcp_allow_remote = True says that anybody may come in"
         );
         reader.fault(Diagnostic::new(reader.line("tcp_bind"), problem).key("tcp_bind"));
     }
     Common {
         log_dir: reader.read("log_dir", "a folder", path).unwrap_or_else(|| base.join("logs")),
         tcp_bind,
+        tcp_secret_file,
         tcp_allow_remote,
         max_proc_num: bounds.1,
         min_proc_num: bounds.0.unwrap_or(1),
@@ -288,6 +301,7 @@ pub(super) fn read(
         port,
         log_dir: common.log_dir,
         tcp_bind: common.tcp_bind,
+        tcp_secret_file: common.tcp_secret_file,
         tcp_allow_remote: common.tcp_allow_remote,
         max_proc_num: common.max_proc_num.unwrap_or_else(|| cores().max(common.min_proc_num)),
         min_proc_num: common.min_proc_num,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::{introduction, link::Link, socket};
@@ -11,7 +12,9 @@ use crate::{
     frame::{
         DEFAULT_MAX_MESSAGE_BYTES, Frame, MAX_WINDOW_BYTES, VERSION,
         handshake::{Hello, MAX_LIMIT_BYTES, SNAPPY, Welcome},
+        proof::{Auth, Nonce, SCHEME, Transcript, to_hex},
     },
+    secret::Secret,
 };
 
 /// What a client must know to connect, and to connect again.
@@ -32,6 +35,19 @@ impl Address {
 
     fn io(&self, doing: &str, source: std::io::Error) -> ConnectError {
         ConnectError::Io { endpoint: self.endpoint.clone(), doing: doing.into(), source }
+    }
+
+    fn untrusted(&self, reason: &dyn std::fmt::Display) -> ConnectError {
+        ConnectError::Untrusted { endpoint: self.endpoint.clone(), reason: reason.to_string() }
+    }
+
+    /// The body of a Welcome.
+    fn welcome(&self, frame: Frame) -> Result<Bytes, ConnectError> {
+        match frame {
+            Frame::Welcome(body) => Ok(body),
+            Frame::Refuse { reason, .. } => Err(self.refused(reason)),
+            _ => Err(self.refused("it does not speak this protocol".into())),
+        }
     }
 
     fn refused(&self, reason: String) -> ConnectError {
@@ -61,15 +77,22 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     if address.options.compress {
         hello.compression.push(SNAPPY.into());
     }
+    let secret = match &address.options.secret {
+        Some(secret) => Some(secret.clone()),
+        None => Secret::from_env().map_err(|error| address.untrusted(&error))?,
+    };
+    let client_nonce = introduction::nonce().map_err(|source| address.io("asking for randomness", source))?;
+    if secret.is_some() {
+        hello.auth = Some(Auth { scheme: SCHEME.into(), nonce: to_hex(&client_nonce) });
+    }
     let body =
         serde_json::to_vec(&hello).map_err(|error| address.io("writing the handshake", error.into()))?;
     let sending = |source| address.io("sending the handshake", source);
-    introduction::write(&mut stream, Frame::Hello(body.into())).await.map_err(sending)?;
-    let answer = introduction::read(&mut stream).await.map_err(|error| address.refused(error.to_string()))?;
-    let body = match answer {
-        Frame::Welcome(body) => body,
-        Frame::Refuse { reason, .. } => return Err(address.refused(reason)),
-        _ => return Err(address.refused("it does not speak this protocol".into())),
+    let body = Bytes::from(body);
+    introduction::write(&mut stream, Frame::Hello(body.clone())).await.map_err(sending)?;
+    let body = match secret {
+        None => address.welcome(receive(address, &mut stream).await?)?,
+        Some(secret) => prove(address, &mut stream, &secret, client_nonce, &body).await?,
     };
     let welcome: Welcome = serde_json::from_slice(&body)
         .map_err(|error| address.refused(format!("its welcome cannot be understood: {error}")))?;
@@ -82,4 +105,39 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     }
     let start = |stream| Link::start(stream, &hello, welcome);
     stream.into_std().and_then(start).map_err(|source| address.io("watching the connection", source))
+}
+
+async fn receive(address: &Address, stream: &mut TcpStream) -> Result<Frame, ConnectError> {
+    introduction::read(stream).await.map_err(|error| address.refused(error.to_string()))
+}
+
+/// Proves that we know the secret, and has the server do the same; the body of its Welcome.
+async fn prove(
+    address: &Address,
+    stream: &mut TcpStream,
+    secret: &Secret,
+    client_nonce: Nonce,
+    hello: &[u8],
+) -> Result<Bytes, ConnectError> {
+    let server_nonce = match receive(address, stream).await? {
+        Frame::Challenge(nonce) => nonce[..].try_into().ok(),
+        Frame::Refuse { reason, .. } => return Err(address.refused(reason)),
+        Frame::Welcome(_) => return Err(address.untrusted(&"it does not ask for the shared secret")),
+        _ => None,
+    };
+    let server_nonce = server_nonce.ok_or_else(|| address.refused("its challenge is none".into()))?;
+    let said = Transcript { client_nonce, server_nonce, hello };
+    let proof = Bytes::copy_from_slice(&said.client_proof(secret.bytes()));
+    let sending = |source| address.io("sending the handshake", source);
+    introduction::write(stream, Frame::Proof(proof)).await.map_err(sending)?;
+    let proof = match receive(address, stream).await? {
+        Frame::Proof(proof) => proof,
+        Frame::Refuse { reason, .. } => return Err(address.refused(reason)),
+        _ => return Err(address.untrusted(&"it does not prove that it knows the shared secret")),
+    };
+    let welcome = address.welcome(receive(address, stream).await?)?;
+    if !said.is_server_proof(secret.bytes(), &welcome, &proof) {
+        return Err(address.untrusted(&"its proof of the shared secret is wrong"));
+    }
+    Ok(welcome)
 }

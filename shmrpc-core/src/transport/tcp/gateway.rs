@@ -93,7 +93,7 @@ impl Gateway {
     /// Serves a listener, on the process's runtime for handlers.
     ///
     /// # Errors
-    /// When the listener cannot be used.
+    /// When the listener cannot be used, or is open to other machines without anything that guards it.
     pub fn serve(
         listener: TcpListener,
         upstream: Connection,
@@ -112,6 +112,7 @@ impl Gateway {
         let local_addr = listener
             .local_addr()
             .map_err(|source| ServeError::io("asking a listener for its address", source))?;
+        options.check_bind(local_addr)?;
         let doing = |what: &str| format!("{what} {local_addr}");
         listener.set_nonblocking(true).map_err(|source| ServeError::io(doing("preparing"), source))?;
         let _entered = runtime().enter();

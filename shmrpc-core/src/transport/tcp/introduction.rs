@@ -5,7 +5,10 @@ use std::io::{self, ErrorKind};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::frame::{Frame, FrameError, HEADER_BYTES, Header, MAX_CONTROL_BYTES, decode, encode};
+use crate::frame::{
+    Frame, FrameError, HEADER_BYTES, Header, MAX_CONTROL_BYTES, decode, encode,
+    proof::{Nonce, PROOF_BYTES},
+};
 
 /// Why there is no introduction.
 #[derive(Debug, thiserror::Error)]
@@ -42,4 +45,14 @@ pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: Frame) 
     let encoded = encode(frame, false);
     stream.write_all(&[encoded.head, encoded.payload].concat()).await?;
     stream.flush().await
+}
+
+/// Random bytes of the system's, never used before.
+pub(super) fn nonce() -> io::Result<Nonce> {
+    let mut nonce = [0; PROOF_BYTES];
+    let mut filled = 0;
+    while filled < PROOF_BYTES {
+        filled += rustix::rand::getrandom(&mut nonce[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(nonce)
 }

@@ -23,16 +23,16 @@ use crate::{
 };
 
 /// A client by hand.
-struct Raw(TcpStream);
+pub(super) struct Raw(pub(super) TcpStream);
 
 impl Raw {
-    fn connect(server: &Tcp) -> Self {
+    pub(super) fn connect(server: &Tcp) -> Self {
         let stream = TcpStream::connect(server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self(stream)
     }
 
-    fn introduced(server: &Tcp) -> Self {
+    pub(super) fn introduced(server: &Tcp) -> Self {
         let mut raw = Self::connect(server);
         raw.send(Frame::Hello(serde_json::to_vec(&Hello::new(None)).unwrap().into()));
         let Some(Frame::Welcome(body)) = raw.recv() else { panic!("no welcome") };
@@ -41,12 +41,12 @@ impl Raw {
         raw
     }
 
-    fn send(&mut self, frame: Frame) {
+    pub(super) fn send(&mut self, frame: Frame) {
         let encoded = encode(frame, false);
         self.0.write_all(&[encoded.head, encoded.payload].concat()).unwrap();
     }
 
-    fn recv(&mut self) -> Option<Frame> {
+    pub(super) fn recv(&mut self) -> Option<Frame> {
         let mut header = [0; HEADER_BYTES];
         match self.0.read_exact(&mut header) {
             Ok(()) => {}
@@ -61,7 +61,7 @@ impl Raw {
         Some(decode(header, body.into(), 1 << 24).unwrap())
     }
 
-    fn call(&mut self, id: u64, method: MethodId, payload: &'static [u8]) {
+    pub(super) fn call(&mut self, id: u64, method: MethodId, payload: &'static [u8]) {
         self.send(Frame::Call(Call {
             id,
             method,
@@ -73,7 +73,7 @@ impl Raw {
         }));
     }
 
-    fn reply(&mut self) -> (u64, Status, Bytes) {
+    pub(super) fn reply(&mut self) -> (u64, Status, Bytes) {
         match self.recv() {
             Some(Frame::Reply { id, status, payload }) => (id, status, payload),
             other => panic!("{other:?} in place of a reply"),

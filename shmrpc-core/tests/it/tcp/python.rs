@@ -11,11 +11,16 @@ use crate::suite::{Harness, calls::pattern};
 
 /// Runs the client; `None` where there is no Python.
 fn python(server: &Tcp, args: &[&str], stdin: &[u8]) -> Option<Output> {
+    python_with(server, args, stdin, "")
+}
+
+fn python_with(server: &Tcp, args: &[&str], stdin: &[u8], secret: &str) -> Option<Output> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/shmrpc_client.py");
     let child = Command::new("python3")
         .arg(script)
         .arg(server.address().to_string())
         .args(args)
+        .env("SHMRPC_SECRET", secret)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -73,4 +78,18 @@ fn errors_are_told_clearly() {
         let told = text(&output.stderr);
         assert!(told.contains(expected), "{args:?}: {told}");
     }
+}
+
+#[test]
+fn the_shared_secret_is_proved() {
+    const SECRET: &str = "a secret of the tests alone";
+    let server = Tcp::with(|options| options.secret = Some(shmrpc_core::Secret::new(SECRET).unwrap()));
+    let Some(output) = python_with(&server, &["sleep", "1"], b"", SECRET) else { return };
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (secret, expected) in [("", "asked for"), ("another secret than that", "not the shared secret")] {
+        let output = python_with(&server, &["sleep", "1"], b"", secret).unwrap();
+        assert!(text(&output.stderr).contains(expected), "{output:?}");
+    }
+    let output = python_with(&Tcp::start(), &["sleep", "1"], b"", SECRET).unwrap();
+    assert!(text(&output.stderr).contains("does not ask for the shared secret"), "{output:?}");
 }

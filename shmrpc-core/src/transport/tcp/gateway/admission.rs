@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,8 +15,10 @@ use crate::{
     frame::{
         DEFAULT_WINDOW_BYTES, Frame, MAX_WINDOW_BYTES, VERSION,
         handshake::{Hello, NONE, SNAPPY, Welcome},
+        proof::{Nonce, SCHEME, Transcript, from_hex},
     },
     peer_uid,
+    secret::Secret,
     transport::{session::SessionLimits, tcp::introduction},
 };
 
@@ -62,6 +65,9 @@ pub(super) async fn introduce(
 /// Whether this peer may come in at all.
 async fn admit(shared: &Shared, stream: &TcpStream, from: SocketAddr) -> Result<(), Declined> {
     let options = &shared.options;
+    if options.secret.is_some() {
+        return Ok(());
+    }
     if !from.ip().to_canonical().is_loopback() {
         let reason = "peers on other machines are not allowed here";
         return if options.allow_remote { Ok(()) } else { Err(Declined(Status::Refused, reason.into())) };
@@ -84,10 +90,10 @@ async fn admit(shared: &Shared, stream: &TcpStream, from: SocketAddr) -> Result<
 async fn handshake(shared: &Shared, stream: &mut TcpStream) -> Result<Agreed, Declined> {
     let protocol = |reason: String| Declined(Status::Protocol, reason);
     let received = introduction::read(stream).await.map_err(|error| protocol(error.to_string()))?;
-    let Frame::Hello(body) = received else {
+    let Frame::Hello(hello_body) = received else {
         return Err(protocol("the first frame must be a Hello".into()));
     };
-    let hello: Hello = serde_json::from_slice(&body)
+    let hello: Hello = serde_json::from_slice(&hello_body)
         .map_err(|error| protocol(format!("your Hello cannot be understood: {error}")))?;
     if hello.version != VERSION {
         let theirs = hello.version;
@@ -97,6 +103,10 @@ async fn handshake(shared: &Shared, stream: &mut TcpStream) -> Result<Agreed, De
         return Err(protocol(format!("stream_window_bytes may be {MAX_WINDOW_BYTES} at most")));
     }
     let options = &shared.options;
+    let proved = match &options.secret {
+        Some(secret) => Some((challenge(secret, &hello, &hello_body, stream).await?, secret)),
+        None => None,
+    };
     let service = shared.upstream.service();
     if let Some(wanted) = &hello.service
         && *wanted != service.name
@@ -116,6 +126,11 @@ async fn handshake(shared: &Shared, stream: &mut TcpStream) -> Result<Agreed, De
     };
     let internal = |error: String| Declined(Status::Internal, error);
     let body = serde_json::to_vec(&welcome).map_err(|error| internal(error.to_string()))?;
+    if let Some((nonces, secret)) = proved {
+        let proof = nonces.transcript(&hello_body).server_proof(secret.bytes(), &body);
+        let sent = introduction::write(stream, Frame::Proof(Bytes::copy_from_slice(&proof))).await;
+        sent.map_err(|error| internal(error.to_string()))?;
+    }
     let sent = introduction::write(stream, Frame::Welcome(body.into())).await;
     sent.map_err(|error| internal(error.to_string()))?;
     let limits = SessionLimits {
@@ -124,4 +139,43 @@ async fn handshake(shared: &Shared, stream: &mut TcpStream) -> Result<Agreed, De
         peer_max_message_bytes: hello.max_message_bytes.min(options.message_limit_bytes()),
     };
     Ok(Agreed { limits, compress })
+}
+
+/// The nonces of a handshake.
+struct Nonces {
+    client: Nonce,
+    server: Nonce,
+}
+
+impl Nonces {
+    fn transcript<'a>(&self, hello: &'a [u8]) -> Transcript<'a> {
+        Transcript { client_nonce: self.client, server_nonce: self.server, hello }
+    }
+}
+
+/// Has the client prove that it knows the secret, before it is told anything.
+async fn challenge(
+    secret: &Secret,
+    hello: &Hello,
+    hello_body: &[u8],
+    stream: &mut TcpStream,
+) -> Result<Nonces, Declined> {
+    let refused = |reason: &str| Declined(Status::Refused, reason.into());
+    let auth = hello.auth.as_ref().ok_or_else(|| refused("a shared secret is asked for here"))?;
+    let client = from_hex(&auth.nonce).filter(|_| auth.scheme == SCHEME);
+    let client = client.ok_or_else(|| refused("the shared secret is proved by hmac-sha256 here"))?;
+    let internal = |error: std::io::Error| Declined(Status::Internal, error.to_string());
+    let server = introduction::nonce().map_err(internal)?;
+    let sent = introduction::write(stream, Frame::Challenge(Bytes::copy_from_slice(&server))).await;
+    sent.map_err(internal)?;
+    let nonces = Nonces { client, server };
+    let answer = introduction::read(stream).await;
+    let answer = answer.map_err(|error| Declined(Status::Protocol, error.to_string()))?;
+    match answer {
+        Frame::Proof(proof) if nonces.transcript(hello_body).is_client_proof(secret.bytes(), &proof) => {
+            Ok(nonces)
+        }
+        Frame::Proof(_) => Err(refused("that is not the shared secret")),
+        _ => Err(Declined(Status::Protocol, "a Challenge is answered by a Proof".into())),
+    }
 }

@@ -1,8 +1,12 @@
 //! What a gateway allows, with defaults that are safe on loopback.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use crate::frame::{DEFAULT_MAX_MESSAGE_BYTES, handshake::MAX_LIMIT_BYTES};
+use crate::{
+    error::ServeError,
+    frame::{DEFAULT_MAX_MESSAGE_BYTES, handshake::MAX_LIMIT_BYTES},
+    secret::Secret,
+};
 
 /// Limits and admission of a [`Gateway`](super::Gateway).
 #[derive(Clone, Debug)]
@@ -25,7 +29,10 @@ pub struct TcpOptions {
     pub compress: bool,
     /// Allow guarded encodings (bincode). Default no.
     pub force_insecure_serialisation: bool,
-    /// Allow peers on other machines. Default no.
+    /// The secret that every client must prove, and that is proved to it. It decides alone who comes in: from
+    /// other machines too, and whatever the local user's uid. Default none.
+    pub secret: Option<Secret>,
+    /// Allow peers on other machines without anything that authenticates them. Default no.
     pub allow_remote: bool,
     /// Allow other users of this machine. By default only processes of this process's own uid, and
     /// root's, may connect over loopback.
@@ -45,6 +52,7 @@ impl Default for TcpOptions {
             frame_timeout: Duration::from_secs(10),
             compress: true,
             force_insecure_serialisation: false,
+            secret: None,
             allow_remote: false,
             allow_any_local_user: false,
             allow_uids: Vec::new(),
@@ -53,6 +61,14 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
+    /// Whether an address may be listened on: one that other machines reach must be guarded, or said to be open.
+    pub(crate) fn check_bind(&self, address: SocketAddr) -> Result<(), ServeError> {
+        if address.ip().to_canonical().is_loopback() || self.secret.is_some() || self.allow_remote {
+            return Ok(());
+        }
+        Err(ServeError::Unguarded(address))
+    }
+
     /// The limit on messages, within what the wire format can carry.
     pub(super) fn message_limit_bytes(&self) -> u64 {
         self.max_message_bytes.min(MAX_LIMIT_BYTES)
