@@ -1,6 +1,7 @@
 //! The suite over TCP, through a gateway, and what is TCP's own: limits, admission, compression, hostile
 //! peers, restarts.
 
+mod faults;
 mod hostile;
 mod in_place;
 mod limits;
@@ -45,6 +46,10 @@ impl Tcp {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.gateway.local_addr()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.gateway.connections()
     }
 
     pub(crate) fn connect_with(&self, change: impl FnOnce(&mut ConnectOptions)) -> Connection {

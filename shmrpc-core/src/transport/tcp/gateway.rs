@@ -54,6 +54,8 @@ struct Shared {
     /// The service itself, if it is in this process, for calls that are run where they are read.
     local: Option<Arc<dyn Local>>,
     options: TcpOptions,
+    /// Bytes of arguments of calls under way, of all connections.
+    arguments_bytes: AtomicUsize,
     /// Connections that are served now.
     open: AtomicUsize,
     turned_away: AtomicUsize,
@@ -123,6 +125,7 @@ impl Gateway {
             upstream,
             local,
             options,
+            arguments_bytes: AtomicUsize::new(0),
             open,
             turned_away,
             entering: Mutex::default(),

@@ -160,3 +160,21 @@ fn nobody_there_is_said_at_once() {
     let error = Connection::connect_any(endpoint, &options).err().unwrap();
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
 }
+
+/// Beyond what all connections may hold together nothing is lost: they wait for each other.
+#[test]
+fn connections_share_what_they_may_hold_in_all() {
+    let server = Tcp::with(|options| options.max_all_arguments_bytes = MIB);
+    thread::scope(|scope| {
+        for n in 0..6 {
+            let server = &server;
+            scope.spawn(move || {
+                let client = server.connect();
+                for round in 0..4 {
+                    let data = pattern(2 * MIB, n * 10 + round);
+                    assert!(echo(&client, &data).unwrap() == data);
+                }
+            });
+        }
+    });
+}

@@ -20,6 +20,11 @@ pub struct TcpOptions {
     pub max_in_flight: u32,
     /// Longest arguments, reply or item (default 16 MiB).
     pub max_message_bytes: u64,
+    /// Arguments of calls under way in one connection; beyond that it is not read from until there is room
+    /// (default 64 MiB).
+    pub max_arguments_bytes: usize,
+    /// The same for all connections together (default 1 GiB).
+    pub max_all_arguments_bytes: usize,
     /// A handshake must be done in that time (default 10 s).
     pub handshake_timeout: Duration,
     /// A frame that has begun must be complete in that time, plus a second for every 64 KiB of it
@@ -48,6 +53,8 @@ impl Default for TcpOptions {
             max_connections: 10_240,
             max_in_flight: 1024,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            max_arguments_bytes: 64 << 20,
+            max_all_arguments_bytes: 1 << 30,
             handshake_timeout: Duration::from_secs(10),
             frame_timeout: Duration::from_secs(10),
             compress: true,

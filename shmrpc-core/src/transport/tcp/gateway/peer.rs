@@ -3,6 +3,7 @@
 //! One thread at a time has the *turn*: it reads, and deals with frames one by one. It lets go of the lock
 //! while it deals with one, so that the turn can be taken from it when that takes unexpectedly long.
 
+mod held;
 mod here;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub(super) use self::held::Held;
 use super::{Phase, Shared, admission::Agreed, forward::Forward};
 use crate::{
     error::Status,
@@ -34,8 +36,6 @@ use crate::{
     },
 };
 
-/// Arguments of calls under way in one connection, before no more are read from it.
-const ARGUMENTS_LIMIT_BYTES: usize = 64 << 20;
 /// How long a peer that is sent away has to hear why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A frame may keep others of its connection waiting for so long.
@@ -94,19 +94,6 @@ enum Next {
     Lost,
     /// The connection has ended; or must, for this reason.
     End(Option<String>),
-}
-
-/// Room that the arguments of a call take up, given back when this is dropped.
-pub(super) struct Held {
-    peer: Arc<Peer>,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.peer.arguments_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.peer.resume();
-    }
 }
 
 impl Peer {
@@ -293,7 +280,10 @@ impl Peer {
     }
 
     fn has_room(&self) -> bool {
-        self.arguments_bytes.load(Ordering::SeqCst) <= ARGUMENTS_LIMIT_BYTES && self.writer.has_room()
+        let options = &self.shared.options;
+        self.arguments_bytes.load(Ordering::SeqCst) <= options.max_arguments_bytes
+            && self.shared.arguments_bytes.load(Ordering::SeqCst) <= options.max_all_arguments_bytes
+            && self.writer.has_room()
     }
 
     /// Reads on, if nothing was read for want of room.
@@ -320,8 +310,7 @@ impl Peer {
 
     fn forward(self: &Arc<Self>, call: Call) -> Result<(), String> {
         let bytes = call.payload.len();
-        self.arguments_bytes.fetch_add(bytes, Ordering::SeqCst);
-        let held = Held { peer: Arc::clone(self), bytes };
+        let held = Held::new(self, bytes);
         let forward = Forward {
             shared: Arc::clone(&self.shared),
             session: Arc::clone(&self.session),
