@@ -21,7 +21,9 @@ pub(crate) fn scene(more: &str) -> Scene {
         let folder = PathBuf::from(env!("CARGO_BIN_EXE_shmrpc-service"));
         let changed = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
         let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/probe.rs");
-        if changed(folder.with_file_name("examples").join("probe")) < changed(source) {
+        // One that is older than the daemon may have been built of an older core.
+        let needed = changed(source).max(changed(folder.clone()));
+        if changed(folder.with_file_name("examples").join("probe")) < needed {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
             build.args(["build", "--package", "shmrpc-supervisor", "--example", "probe"]);
