@@ -46,7 +46,7 @@ impl Default for ServeOptions {
             runtime_dir: None,
             tcp_bind: None,
             tcp: TcpOptions::default(),
-            threads: crate::shm::doorbell::usable_cpus().min(4),
+            threads: crate::shm::doorbell::online_cpus().min(4),
             drain_timeout: Duration::from_secs(10),
         }
     }

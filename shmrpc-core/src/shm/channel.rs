@@ -45,6 +45,8 @@ const ATTENDED: usize = 256;
 const SLEEPING: usize = 384;
 const CLAIMS: usize = 512;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Bytes of one slot: half for the call, half for the reply.
 pub(crate) const SLOT_BYTES: usize = 1024;
 // Words of a slot. The first is the ring's entry of the same number, whatever call lies in the slot.
@@ -215,6 +217,20 @@ impl Channel {
         self.slot_offset(slot) + CALL_INLINE * 8
     }
 
+    /// Several calls are on their way: call `index` will soon be written, and its lines are still the workers'.
+    pub(crate) fn expect_to_write(&self, index: u32) {
+        let at = self.slot_offset(self.natural_slot(index));
+        self.region.prefetch_exclusive(at);
+        self.region.prefetch_exclusive(at + LINE);
+    }
+
+    /// The reply to call `index` will soon be read.
+    pub(crate) fn expect_to_read(&self, index: u32) {
+        let at = self.slot_offset(self.natural_slot(index)) + REPLY * 8;
+        self.region.prefetch(at);
+        self.region.prefetch(at + LINE);
+    }
+
     /// Appends a slot to the ring as call number `index`.
     pub(crate) fn publish(&self, index: u32, slot: u16) {
         let entry = u64::from(index.wrapping_add(1)) << 32 | u64::from(slot);
@@ -274,6 +290,15 @@ impl Channel {
     }
 
     // The workers' side.
+
+    /// More calls may be there already: their lines are still the client's.
+    pub(crate) fn expect_more(&self, index: u32) {
+        let at = self.slot_offset(self.natural_slot(index));
+        self.region.prefetch(at);
+        self.region.prefetch(at + LINE);
+        self.region.prefetch_exclusive(at + REPLY * 8);
+        self.region.prefetch_exclusive(at + REPLY * 8 + LINE);
+    }
 
     /// Whether the ring has a call that nobody has claimed.
     pub(crate) fn has_work(&self) -> bool {

@@ -172,10 +172,14 @@ pub(crate) fn current_cpu() -> u32 {
     u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
-/// CPUs that this process may use; spinning is pointless on one.
-pub(crate) fn usable_cpus() -> usize {
+/// CPUs that are there; watching for another process is pointless on one. One that shares our CPU, whatever
+/// the reason, is told by [`current_cpu`].
+pub(crate) fn online_cpus() -> usize {
     static CPUS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    *CPUS.get_or_init(|| {
+        // SAFETY: sysconf has no preconditions.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+    })
 }
 
 #[cfg(test)]

@@ -145,6 +145,34 @@ impl Region {
         unsafe { at.cast::<[AtomicU64; N]>().as_ref() }
     }
 
+    /// Asks for the cache line at an offset, to be read soon. Does nothing outside the region.
+    pub(crate) fn prefetch(&self, offset: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if self.holds(offset, 1) {
+            // SAFETY: a hint, at an address inside the mapping.
+            unsafe {
+                use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(self.start.as_ptr().wrapping_add(offset).cast());
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
+    /// The same, to be written soon.
+    pub(crate) fn prefetch_exclusive(&self, offset: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if self.holds(offset, 1) {
+            let at = self.start.as_ptr().wrapping_add(offset);
+            // SAFETY: a hint, at an address inside the mapping; processors without it take it for a NOP.
+            unsafe {
+                core::arch::asm!("prefetchw [{at}]", at = in(reg) at, options(nostack, preserves_flags));
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
     /// Copies bytes in.
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
         let at = self.at(offset, bytes.len(), 1);

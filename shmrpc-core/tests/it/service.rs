@@ -15,7 +15,7 @@ use serde_json::Value;
 use shmrpc_core::{
     Encoding, NoError, NoItems, Service, StreamReceiver, StreamSender,
     codec::{Bincode, Json, Msgpack},
-    method::{MethodInfo, ServiceInfo, Shape},
+    method::{MethodInfo, ServiceInfo, Shape, method_id},
     server::{IncomingCall, glue},
 };
 
@@ -40,6 +40,7 @@ pub(crate) enum TestError {
 
 const fn method(name: &'static str, encoding: Encoding, shape: Shape, signature: &'static str) -> MethodInfo {
     MethodInfo {
+        id: method_id(name, encoding, shape, signature),
         name,
         encoding,
         shape,

@@ -46,6 +46,12 @@ fn method(krate: &syn::Path, method: &Method) -> TokenStream {
     }));
     quote! {
         #krate::method::MethodInfo {
+            id: #krate::method::method_id(
+                #name,
+                #krate::Encoding::#encoding,
+                #krate::method::Shape::#shape,
+                #signature,
+            ),
             name: #name,
             encoding: #krate::Encoding::#encoding,
             shape: #krate::method::Shape::#shape,

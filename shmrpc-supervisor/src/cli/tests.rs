@@ -9,7 +9,7 @@ use clap::Parser;
 use shmrpc_core::{
     Encoding, NoError, NoItems, Published, Service, codec,
     error::Status,
-    method::{MethodInfo, ParamInfo, ServiceInfo, Shape},
+    method::{MethodInfo, ParamInfo, ServiceInfo, Shape, method_id},
     publish,
     server::{IncomingCall, glue},
 };
@@ -22,11 +22,13 @@ const fn method(
     params: &'static [ParamInfo],
     shape: Shape,
 ) -> MethodInfo {
+    let signature = "(Value) -> Value";
     MethodInfo {
+        id: method_id(name, encoding, shape, signature),
         name,
         encoding,
         shape,
-        signature: "(Value) -> Value",
+        signature,
         params,
         returns: "Value",
         doc: "Gives back what it is given.",

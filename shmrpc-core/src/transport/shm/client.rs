@@ -37,7 +37,7 @@ use crate::{
     method::{MethodId, ServiceDescription, Shape},
     process::random_u64,
     runtime_dir::RuntimeDir,
-    shm::doorbell::usable_cpus,
+    shm::doorbell::online_cpus,
     stream::ClientStream,
     transport::{InPlace, Outbound, Transport},
 };
@@ -283,7 +283,7 @@ impl Patience {
     const TRIAL_EVERY: u64 = 16;
 
     fn budget(&self) -> Duration {
-        if usable_cpus() == 1 {
+        if online_cpus() == 1 {
             return Duration::ZERO;
         }
         if self.mean_wait_ns.load(Ordering::Relaxed) < Self::BUDGET.as_nanos() as u64 {

@@ -12,7 +12,7 @@ use super::{
     peers::method_name,
     place::{Answer, ArgumentRoom, InReply},
     ring::{Call, Key, Waiter},
-    rings::{NewCall, Payload, Peer},
+    rings::{AHEAD, NewCall, Payload, Peer},
 };
 use crate::{
     client::{PendingCall, Reply},
@@ -99,6 +99,9 @@ impl Flight {
         if let Some(header) = lane.channel.reply(self.key.slot, self.index)
             && header.place.arena == 0
         {
+            if !self.alone {
+                lane.channel.expect_to_read(self.index.wrapping_add(AHEAD));
+            }
             let status = InReply::find(lane, self.key.slot, header, None)?.map(|reply| {
                 reply.copy_out(0, reply.len_bytes(), body);
                 reply.status
@@ -208,24 +211,30 @@ impl Flight {
 
     /// Watches for the answer; whether it came.
     fn watch(&self, shared: &Shared) -> bool {
-        let lane = shared.lane(self.key);
-        let answered = || lane.channel.is_answered(self.key.slot, self.index);
+        if shared.lane(self.key).channel.is_answered(self.key.slot, self.index) {
+            return true;
+        }
         let patience = self.patience(shared);
         if patience.is_zero() {
-            return answered();
+            return false;
         }
+        self.watch_until(shared, Ticks::now().plus(patience))
+    }
+
+    fn watch_until(&self, shared: &Shared, until: Ticks) -> bool {
+        let lane = shared.lane(self.key);
         let began = Ticks::now();
-        let until = began.plus(patience);
+        let mut now = began;
         let mut looks = 0_u32;
         loop {
-            let now = Ticks::now();
-            if answered() {
+            if lane.channel.is_answered(self.key.slot, self.index) {
                 shared.patience.learn(now.ns_since(began));
                 return true;
             }
             if now.reached(until) {
                 return false;
             }
+            now = Ticks::now();
             looks += 1;
             // Close together at first; a long watch leaves more to a sibling on the same core.
             if looks > 64 {
@@ -395,7 +404,7 @@ impl ShmCall {
             began.plus(self.flight.patience(&self.open))
         });
         if self.flight.alone {
-            self.flight.watch(&self.open);
+            self.flight.watch_until(&self.open, until);
             return false;
         }
         let watching = !Ticks::now().reached(until);

@@ -33,6 +33,8 @@ const SLOTS: [usize; RINGS] = [2, 16, 128, 1024, MAX_SLOTS];
 pub(super) const RINGS: usize = 5;
 /// Calls after which a ring that turned out too large is left for a smaller one.
 const REVIEW: u32 = 256;
+/// How far ahead the lines of calls are asked for while several are under way.
+pub(super) const AHEAD: u32 = 4;
 /// Memory for arguments of one connection.
 const ARENA_CAP_BYTES: usize = 4 << 30;
 
@@ -189,6 +191,9 @@ impl Rings {
         };
         channel.write_call(slot, &header);
         let index = ring.publish(slot);
+        if !alone {
+            ring.lane.channel.expect_to_write(index.wrapping_add(AHEAD));
+        }
         fence_after_publish();
         let attended = ring.lane.channel.attended().load(Ordering::Relaxed);
         ring.note(

@@ -21,7 +21,7 @@ use super::{
 use crate::shm::{
     channel::{Claimed, fence_after_claim},
     counters::Table,
-    doorbell::{current_cpu, monotonic_ns, usable_cpus},
+    doorbell::{current_cpu, monotonic_ns, online_cpus},
     ticks::Ticks,
 };
 
@@ -39,6 +39,8 @@ const TRIAL_GAP_NS: u64 = 200_000;
 const ARRIVAL_BUDGET: Duration = Duration::from_micros(10);
 /// An attendant that claims nothing for so long runs a handler: others may take calls from its ring.
 const STALL: Duration = Duration::from_micros(2);
+/// How far ahead the lines of calls are asked for while one follows the other.
+const AHEAD: u32 = 4;
 /// Calls of one ring in a row before a look at the others.
 const RUN: u32 = 32;
 /// After a call that took so long the others come first.
@@ -88,6 +90,8 @@ pub(super) struct PoolThread<'a> {
     pub(super) last_method: (u64, usize),
     /// The private copy of a call's argument; kept for its memory.
     pub(super) argument: Vec<u8>,
+    /// A small reply that is written in place.
+    pub(super) small_reply: Vec<u8>,
 }
 
 impl<'a> PoolThread<'a> {
@@ -114,6 +118,7 @@ impl<'a> PoolThread<'a> {
             woken: false,
             last_method: (0, usize::MAX),
             argument: Vec::new(),
+            small_reply: Vec::new(),
         }
     }
 
@@ -150,6 +155,9 @@ impl<'a> PoolThread<'a> {
         if let Some(seat) = self.attended.take() {
             let claimed = seat.channel.try_claim(self.shared.claimer);
             if let Some(claimed) = claimed {
+                if self.in_a_row > 2 {
+                    seat.channel.expect_more(claimed.index.wrapping_add(AHEAD));
+                }
                 self.settle_after_claim(&seat);
                 self.run(&seat, claimed);
                 self.owed = true;
@@ -336,7 +344,7 @@ impl<'a> PoolThread<'a> {
     }
 
     fn budget(&self) -> Duration {
-        if usable_cpus() == 1 {
+        if online_cpus() == 1 {
             return Duration::ZERO;
         }
         if self.mean_gap_ns < SPIN_BUDGET.as_nanos() as u64 {

@@ -99,9 +99,12 @@ pub(super) struct PoolReply<'a> {
     method: usize,
     bytes_in: u64,
     begun: Ticks,
-    /// Lent to a handler that writes its reply in place; without one it is lent the slot.
+    /// Lent to a handler that writes its reply in place, if it is large; a small one goes into the slot in one piece
+    /// when it is complete, and is kept here until then.
     room: Option<ArenaRoom>,
+    small: &'a mut Vec<u8>,
     answered: bool,
+    ended: Ticks,
 }
 
 impl<'a> PoolReply<'a> {
@@ -112,13 +115,25 @@ impl<'a> PoolReply<'a> {
         method: usize,
         bytes_in: u64,
         begun: Ticks,
+        small: &'a mut Vec<u8>,
     ) -> Self {
-        Self { answering, thread, table, method, bytes_in, begun, room: None, answered: false }
+        Self {
+            answering,
+            thread,
+            table,
+            method,
+            bytes_in,
+            begun,
+            room: None,
+            small,
+            answered: false,
+            ended: begun,
+        }
     }
 
-    /// Whether the call was answered during its dispatch.
-    pub(super) fn is_answered(&self) -> bool {
-        self.answered
+    /// When the call was answered, if that was during its dispatch.
+    pub(super) fn ended(&self) -> Option<Ticks> {
+        self.answered.then_some(self.ended)
     }
 
     fn give_back(&mut self) {
@@ -135,7 +150,8 @@ impl<'a> PoolReply<'a> {
         shared.counters.count(self.table, self.method, failed, self.bytes_in, len_bytes as u64);
         if shared.activity.return_to_rings(self.thread) {
             write(self.answering);
-            if Ticks::now().ns_since(self.begun) > LONG_CALL_NS {
+            self.ended = Ticks::now();
+            if self.ended.ns_since(self.begun) > LONG_CALL_NS {
                 tell(self.answering.seat);
             }
         }
@@ -153,8 +169,19 @@ impl ReplySink for PoolReply<'_> {
     }
 
     fn send_room(&mut self, len_bytes: usize) {
-        let place = self.room.take().map_or_else(|| inline(len_bytes), |room| room.extent.place(len_bytes));
-        self.publish(Status::Ok, len_bytes, |answering| answering.publish(Status::Ok, place));
+        match self.room.take() {
+            Some(room) => {
+                let place = room.extent.place(len_bytes);
+                self.publish(Status::Ok, len_bytes, |answering| answering.publish(Status::Ok, place));
+            }
+            None => {
+                let small = std::mem::take(self.small);
+                self.publish(Status::Ok, len_bytes, |answering| {
+                    answering.publish_inline(Status::Ok, &small[..len_bytes]);
+                });
+                *self.small = small;
+            }
+        }
     }
 }
 
@@ -174,23 +201,11 @@ impl NearSink for PoolReply<'_> {
     }
 }
 
-impl PoolReply<'_> {
-    /// The memory that is lent, and where it begins.
-    fn lent(&self) -> (&Region, usize) {
-        match &self.room {
-            Some(room) => (&room.region, room.extent.offset as usize),
-            None => {
-                let channel = &self.answering.seat.channel;
-                (channel.region(), channel.reply_inline(self.answering.claimed.slot))
-            }
-        }
-    }
-}
-
 impl Room for PoolReply<'_> {
     fn make(&mut self, len_bytes: usize) -> Result<usize, LoanError> {
         self.give_back();
         if len_bytes <= REPLY_INLINE_BYTES {
+            self.small.resize(REPLY_INLINE_BYTES, 0);
             return Ok(REPLY_INLINE_BYTES);
         }
         match self.answering.room(len_bytes) {
@@ -206,24 +221,32 @@ impl Room for PoolReply<'_> {
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let (region, at) = self.lent();
-        region.copy_in(at + offset, bytes);
+        match &self.room {
+            Some(room) => room.region.copy_in(room.extent.offset as usize + offset, bytes),
+            None => self.small[offset..offset + bytes.len()].copy_from_slice(bytes),
+        }
     }
 
     fn fill(&mut self, offset: usize, source: &dyn Lent) {
-        let (region, at) = self.lent();
-        if let Some((from, begins)) = source.region() {
-            region.copy_from(at + offset, from, begins, source.len_bytes());
-        } else {
-            let mut copy = Vec::new();
-            source.copy_out(0, source.len_bytes(), &mut copy);
-            region.copy_in(at + offset, &copy);
+        let len = source.len_bytes();
+        match (&self.room, source.region()) {
+            (Some(room), Some((from, at))) => {
+                room.region.copy_from(room.extent.offset as usize + offset, from, at, len);
+            }
+            (Some(room), None) => {
+                let mut copy = Vec::new();
+                source.copy_out(0, len, &mut copy);
+                room.region.copy_in(room.extent.offset as usize + offset, &copy);
+            }
+            (None, _) => source.copy_to(0, &mut self.small[offset..offset + len]),
         }
     }
 
     fn read(&mut self, len_bytes: usize, into: &mut Vec<u8>) {
-        let (region, at) = self.lent();
-        region.copy_out(at, len_bytes, into);
+        match &self.room {
+            Some(room) => room.region.copy_out(room.extent.offset as usize, len_bytes, into),
+            None => into.extend_from_slice(&self.small[..len_bytes]),
+        }
         self.give_back();
     }
 }

@@ -57,19 +57,25 @@ impl PoolThread<'_> {
         let near = NearCall { located, seat: answering.seat, claimed: answering.claimed, call };
         let door = if call.door == 0 { Door::Native } else { Door::Json };
         let bytes_in = located.len as u64;
-        let mut reply = PoolReply::new(answering, self.thread, self.table, method, bytes_in, begun);
         let mut argument = std::mem::take(&mut self.argument);
+        let mut small = std::mem::take(&mut self.small_reply);
+        let mut reply =
+            PoolReply::new(answering, self.thread, self.table, method, bytes_in, begun, &mut small);
         let incoming = IncomingCall::near(&near, &mut argument, door, Responder::near(&mut reply));
         shared.activity.enter_handler(self.thread);
         contained(&shared.service, method, incoming);
         shared.activity.return_to_rings(self.thread);
-        self.clock = Ticks::now();
-        if reply.is_answered() {
-            let nanos = self.clock.ns_since(begun);
-            shared.counters.count_time(self.table, method, nanos);
-            shared.pace.note(method, nanos);
+        match reply.ended() {
+            Some(ended) => {
+                self.clock = ended;
+                let nanos = ended.ns_since(begun);
+                shared.counters.count_time(self.table, method, nanos);
+                shared.pace.note(method, nanos);
+            }
+            None => self.clock = Ticks::now(),
         }
         self.argument = argument;
+        self.small_reply = small;
         // One huge argument must not keep its memory for ever.
         if self.argument.capacity() > KEPT_BYTES {
             self.argument = Vec::new();
