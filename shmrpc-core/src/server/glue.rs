@@ -91,7 +91,7 @@ where
         return refuse_json_door(call);
     }
     let (args, responder) = call.into_parts();
-    answer::<Raw, R, E>(responder, || handler(&args));
+    answer_bytes(responder, || handler(&args));
 }
 
 /// Runs a `fn` handler of a raw method that owns its argument.
@@ -104,7 +104,20 @@ where
         return refuse_json_door(call);
     }
     let (args, responder) = call.into_parts();
-    answer::<Raw, R, E>(responder, || handler(args.into_owned()));
+    answer_bytes(responder, || handler(args.into_owned()));
+}
+
+/// Answers with the handler's bytes as they are: they are copied once, to where the caller reads them.
+fn answer_bytes<R, E>(responder: Responder<'_>, handler: impl FnOnce() -> Result<R, E>)
+where
+    R: AsRef<[u8]>,
+    Json: Encode<E>,
+{
+    match catch_unwind(AssertUnwindSafe(handler)) {
+        Ok(Ok(reply)) => responder.send(Status::Ok, reply.as_ref()),
+        Ok(Err(error)) => answer::<Raw, [u8; 0], E>(responder, || Err(error)),
+        Err(panic) => responder.fail(Status::Panicked, panic_text(&*panic)),
+    }
 }
 
 /// Runs a `fn` handler of a raw method that reads its argument and writes its reply in place.

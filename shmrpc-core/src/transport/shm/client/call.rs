@@ -209,9 +209,13 @@ impl Flight {
         }
     }
 
+    fn is_answered(&self, shared: &Shared) -> bool {
+        shared.lane(self.key).channel.is_answered(self.key.slot, self.index)
+    }
+
     /// Watches for the answer; whether it came.
     fn watch(&self, shared: &Shared) -> bool {
-        if shared.lane(self.key).channel.is_answered(self.key.slot, self.index) {
+        if self.is_answered(shared) {
             return true;
         }
         let patience = self.patience(shared);
@@ -399,10 +403,19 @@ impl ShmCall {
     /// as a thread would; beside others it has itself polled again, so that they run meanwhile. Whether there is
     /// more to wait for in this way.
     fn watch(&mut self, cx: &Context<'_>) -> bool {
-        let until = *self.watch_until.get_or_insert_with(|| {
-            let began = Ticks::now();
-            began.plus(self.flight.patience(&self.open))
-        });
+        let until = match self.watch_until {
+            Some(until) => until,
+            None => {
+                let patience = self.flight.patience(&self.open);
+                let until = Ticks::now().plus(patience);
+                self.watch_until = Some(until);
+                if !self.flight.alone && !patience.is_zero() {
+                    cx.waker().wake_by_ref();
+                    return true;
+                }
+                until
+            }
+        };
         if self.flight.alone {
             self.flight.watch_until(&self.open, until);
             return false;
@@ -426,10 +439,7 @@ impl PendingCall for ShmCall {
         if let Err(forked) = self.open.check_fork() {
             return Poll::Ready(Err(forked));
         }
-        if let Some(outcome) = self.take() {
-            return Poll::Ready(outcome);
-        }
-        if self.task.is_none() && self.watch(cx) {
+        if self.task.is_none() && !self.flight.is_answered(&self.open) && self.watch(cx) {
             return Poll::Pending;
         }
         if let Some(outcome) = self.take() {
