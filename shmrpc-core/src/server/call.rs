@@ -314,10 +314,13 @@ impl Drop for Responder<'_> {
 
 /// Dispatches a call; a panic of the handler is contained here, after its responder has answered.
 pub(crate) fn contained(service: &Arc<dyn Service>, method: usize, call: IncomingCall<'_>) {
-    let service = Arc::clone(service);
     // The service may be left half changed by its own panic; that is the user's to guard, as with a
     // panicking thread. Our own state is only the responder, which answers while it unwinds.
-    let _contained = catch_unwind(AssertUnwindSafe(move || service.dispatch(method, call)));
+    let _contained = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(call) = service.dispatch_here(method, call) {
+            Arc::clone(service).dispatch(method, call);
+        }
+    }));
 }
 
 /// A panic's message, as far as it has one.

@@ -14,40 +14,61 @@ pub(super) fn expand(service: &Expansion<'_>) -> TokenStream {
     let wrapper = wrapper(service);
     let (client, served) = (&service.client, &service.served.ty);
     let (impl_generics, _, where_clause) = service.served.generics.split_for_impl();
-    let arms = service.definition.methods.iter().enumerate().map(|(index, method)| {
-        let run = run(service, method);
-        quote!(#index => #run,)
-    });
+    // Handlers that may go on after the dispatch take a share in the service with them.
+    let arms = |here: bool| {
+        let methods = service.definition.methods.iter().enumerate();
+        let chosen = methods.filter(move |(_, method)| here != (method.is_async() || method.is_streaming()));
+        chosen.map(move |(index, method)| {
+            let run = run(service, method);
+            let done = here.then(|| quote!(::core::option::Option::None));
+            quote!(#index => { #run; #done })
+        })
+    };
+    let (arms_here, arms) = (arms(true), arms(false));
     quote! {
-           #wrapper
+        #wrapper
 
-           #[automatically_derived]
-           impl #impl_generics #krate::Definition for #served #where_clause {
-               const INFO: &'static #krate::method::ServiceInfo = <#client as #krate::Definition>::INFO;
-           }
+        #[automatically_derived]
+        impl #impl_generics #krate::Definition for #served #where_clause {
+            const INFO: &'static #krate::method::ServiceInfo = <#client as #krate::Definition>::INFO;
+        }
 
-           #[automatically_derived]
-           #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
-           impl #impl_generics #krate::Service for #served #where_clause {
-               fn info(&self) -> &'static #krate::method::ServiceInfo {
-                   <#client as #krate::Definition>::INFO
-               }
+        #[automatically_derived]
+        #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
+        impl #impl_generics #krate::Service for #served #where_clause {
+            fn info(&self) -> &'static #krate::method::ServiceInfo {
+                <#client as #krate::Definition>::INFO
+            }
 
-               fn dispatch(
-                   self: ::std::sync::Arc<Self>,
-                   method: usize,
-                   call: #krate::server::IncomingCall<'_>,
-               ) {
-                   match method {
-                       #(#arms)*
-                       _ => {
-    let info = <#client as #krate::Definition>::INFO;
-    #krate::server::glue::no_such_method(call, info, method);
+            fn dispatch(
+                self: ::std::sync::Arc<Self>,
+                method: usize,
+                call: #krate::server::IncomingCall<'_>,
+            ) {
+                let ::core::option::Option::Some(call) = self.dispatch_here(method, call) else {
+                    return;
+                };
+                match method {
+                    #(#arms)*
+                    _ => {
+                        let info = <#client as #krate::Definition>::INFO;
+                        #krate::server::glue::no_such_method(call, info, method);
+                    }
+                }
+            }
+
+            fn dispatch_here<'a>(
+                &self,
+                method: usize,
+                call: #krate::server::IncomingCall<'a>,
+            ) -> ::core::option::Option<#krate::server::IncomingCall<'a>> {
+                match method {
+                    #(#arms_here)*
+                    _ => ::core::option::Option::Some(call),
+                }
+            }
+        }
     }
-                   }
-               }
-           }
-       }
 }
 
 /// In the trait form: the type that serves any implementor.
