@@ -1,14 +1,14 @@
 //! Time for the call path: the processor's own counter where it can be trusted, the system's clock elsewhere.
 //! A reading costs a third of `Instant::now`, and does not wait for earlier loads; it serves spans (how long
-//! to spin, how long a handler took), never deadlines.
-//!
-//! Deadlines are on CLOCK_MONOTONIC, which all processes share; [`coarse_ns`] reads it at the resolution of the
-//! system's tick (1 to 10 ms), for a fifth of the price.
+//! to spin, how long a handler took). Deadlines are on CLOCK_MONOTONIC, which all processes share; [`Reckoned`] knows
+//! it without asking the system each time.
 
 use std::{
     sync::OnceLock,
     time::{Duration, Instant},
 };
+
+use super::doorbell::monotonic_ns;
 
 /// A moment, in units of this process's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,24 +103,35 @@ fn counter_is_steady() -> bool {
     false
 }
 
-/// CLOCK_MONOTONIC as of the last tick of the system: behind [`monotonic_ns`](super::doorbell::monotonic_ns)
-/// by at most [`coarse_step_ns`].
-pub(crate) fn coarse_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists and the target is a valid timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+/// CLOCK_MONOTONIC, read once in a while and reckoned from ticks in between.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reckoned {
+    read_ns: u64,
+    read_at: Ticks,
+    good_until: Ticks,
 }
 
-/// The length of the system's tick.
-pub(crate) fn coarse_step_ns() -> u64 {
-    static STEP: OnceLock<u64> = OnceLock::new();
-    *STEP.get_or_init(|| {
-        let mut step = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-        // SAFETY: the clock exists and the target is a valid timespec.
-        unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut step) };
-        step.tv_sec as u64 * 1_000_000_000 + step.tv_nsec as u64
-    })
+impl Reckoned {
+    /// Between two readings.
+    const GOOD_FOR: Duration = Duration::from_millis(1);
+    /// What a rate that is off by a hundredth makes of that.
+    pub(crate) const ERROR_NS: u64 = 10_000;
+
+    pub(crate) fn new() -> Self {
+        Self::read(Ticks::now())
+    }
+
+    fn read(now: Ticks) -> Self {
+        Self { read_ns: monotonic_ns(), read_at: now, good_until: now.plus(Self::GOOD_FOR) }
+    }
+
+    /// The time in nanoseconds at a moment that has just been.
+    pub(crate) fn at(&mut self, now: Ticks) -> u64 {
+        if now.reached(self.good_until) {
+            *self = Self::read(now);
+        }
+        self.read_ns + now.ns_since(self.read_at)
+    }
 }
 
 #[cfg(test)]
@@ -140,10 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn the_coarse_clock_is_behind_by_a_step_at_most() {
-        let coarse = coarse_ns();
-        let now = super::super::doorbell::monotonic_ns();
-        assert!(coarse <= now);
-        assert!(coarse + coarse_step_ns() + 1_000_000_000 > now, "{coarse} is far behind {now}");
+    fn reckoned_time_keeps_close_to_the_clock() {
+        let mut reckoned = Reckoned::new();
+        for _ in 0..1000 {
+            let before = monotonic_ns();
+            let ours = reckoned.at(Ticks::now());
+            let after = monotonic_ns();
+            assert!(
+                (before - 50_000..after + 50_000).contains(&ours),
+                "{ours} is not within {before}..{after}"
+            );
+            std::thread::sleep(Duration::from_micros(10));
+        }
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     method::{MethodId, ServiceDescription, Shape},
     process::random_u64,
     runtime_dir::RuntimeDir,
-    shm::doorbell::online_cpus,
+    shm::{doorbell::online_cpus, ticks::Reckoned},
     stream::ClientStream,
     transport::{InPlace, Outbound, Transport},
 };
@@ -90,6 +90,7 @@ pub(super) struct State {
     methods: HashMap<MethodId, Shape>,
     /// The unary method that was called last.
     last_method: Option<MethodId>,
+    clock: Reckoned,
     refusal: Option<String>,
     dialling: usize,
 }
@@ -126,6 +127,7 @@ impl ShmClient {
                 description: None,
                 methods: HashMap::new(),
                 last_method: None,
+                clock: Reckoned::new(),
                 refusal: None,
                 dialling: 0,
             }),

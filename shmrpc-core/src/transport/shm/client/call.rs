@@ -22,7 +22,7 @@ use crate::{
     shm::{
         channel::CALL_INLINE_BYTES,
         doorbell::{current_cpu, monotonic_ns},
-        ticks::{Ticks, coarse_ns, coarse_step_ns},
+        ticks::{Reckoned, Ticks},
     },
     transport::{
         InPlace, Outbound,
@@ -54,8 +54,11 @@ impl Flight {
     }
 
     fn begin_with(shared: &Shared, call: &Outbound<'_>, payload: Payload<'_>) -> Result<Self, RpcError> {
-        // Late by a tick of the system at most, and never early.
-        let now_ns = coarse_ns() + coarse_step_ns();
+        let now = Ticks::now();
+        let mut state = shared.lock();
+        let state = &mut *state;
+        // Late by the error of the reckoning rather than early.
+        let now_ns = state.clock.at(now) + Reckoned::ERROR_NS;
         let deadline_ns = now_ns.saturating_add(call.deadline.as_nanos() as u64);
         let new = NewCall {
             method: call.method.id.0,
@@ -64,8 +67,6 @@ impl Flight {
             deadline_ns,
             payload,
         };
-        let mut state = shared.lock();
-        let state = &mut *state;
         if state.last_method != Some(call.method.id) {
             match state.methods.get(&call.method.id) {
                 Some(Shape::Unary) => state.last_method = Some(call.method.id),

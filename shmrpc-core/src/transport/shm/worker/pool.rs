@@ -21,8 +21,8 @@ use super::{
 use crate::shm::{
     channel::{Claimed, fence_after_claim},
     counters::Table,
-    doorbell::{current_cpu, monotonic_ns, online_cpus},
-    ticks::Ticks,
+    doorbell::{current_cpu, online_cpus},
+    ticks::{Reckoned, Ticks},
 };
 
 /// A sleeper looks by itself so often: a wake-up that died with its sender costs at most this.
@@ -77,8 +77,7 @@ pub(super) struct PoolThread<'a> {
     stalled: Option<(u16, u32, Ticks)>,
     /// The last reading of the clock.
     pub(super) clock: Ticks,
-    /// CLOCK_MONOTONIC, and until when it is not read again.
-    mono: (u64, Ticks),
+    reckoned: Reckoned,
     /// Moving average of the time between two calls, sleeping included.
     mean_gap_ns: u64,
     last_gap_ns: u64,
@@ -110,7 +109,7 @@ impl<'a> PoolThread<'a> {
             next_number: 0,
             stalled: None,
             clock: Ticks::now(),
-            mono: (0, Ticks::now()),
+            reckoned: Reckoned::new(),
             mean_gap_ns: 0,
             last_gap_ns: u64::MAX,
             last_call_ns: 0,
@@ -181,10 +180,8 @@ impl<'a> PoolThread<'a> {
     fn run(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
         self.woken = false;
         let begun = self.clock;
-        if self.clock.reached(self.mono.1) {
-            self.mono = (monotonic_ns(), self.clock.plus(Duration::from_millis(1)));
-        }
-        self.serve(seat, claimed, self.mono.0);
+        let now_ns = self.reckoned.at(begun);
+        self.serve(seat, claimed, now_ns);
         self.last_call_ns = self.clock.ns_since(begun);
     }
 
