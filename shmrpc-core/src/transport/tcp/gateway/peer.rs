@@ -135,7 +135,7 @@ impl Peer {
             ended: AtomicBool::new(false),
             phase,
         });
-        let threads = (crate::shm::doorbell::usable_cpus() + 1).clamp(3, MOST_THREADS);
+        let threads = (crate::shm::doorbell::online_cpus() + 1).clamp(3, MOST_THREADS);
         // Known to the gateway before it can end.
         shared.peers().insert(number, Arc::clone(&peer));
         let member: Weak<dyn Ready> = Arc::<Self>::downgrade(&peer) as _;
