@@ -2,7 +2,9 @@
 //! going; and nothing left behind. The worker is `tests/programs/torture_service.rs`.
 
 mod clients;
+mod faults;
 mod memory;
+mod mutations;
 mod scene;
 mod signals;
 

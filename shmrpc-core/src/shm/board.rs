@@ -171,6 +171,30 @@ impl Board {
         let _ = channel.compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// The channel numbers that are taken, and by which nonces.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        (0..MAX_CHANNELS)
+            .map(|number| (number as u16, self.channel(number).load(Ordering::Acquire)))
+            .filter(|&(_, nonce)| nonce != 0)
+    }
+
+    /// Takes a channel number that the board says is somebody else's: only when it has no free one. Two that do
+    /// so to each other get along: each takes it when it waits for too long.
+    pub(crate) fn seize_channel(&self, number: u16, nonce: u64) {
+        self.channel(usize::from(number) % MAX_CHANNELS).store(nonce, Ordering::Release);
+    }
+
+    /// Writes anew what everybody relies on and nobody changes.
+    pub(crate) fn mend(&self) {
+        self.region.word64(ID).store(self.id, Ordering::Relaxed);
+        self.region.word64(0).store(MAGIC, Ordering::Release);
+    }
+
+    /// Has workers look as far as that channel number.
+    pub(crate) fn mend_used(&self, number: u16) {
+        self.region.word64(USED_WORDS).fetch_max(u64::from(number) / 64 + 1, Ordering::Release);
+    }
+
     /// Whether a channel number belongs to that nonce.
     pub(crate) fn owns_channel(&self, number: u16, nonce: u64) -> bool {
         let number = usize::from(number);

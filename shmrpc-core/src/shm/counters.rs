@@ -45,9 +45,15 @@ impl Counters {
         let tables = (1 + threads).min(MAX_TABLES);
         let len = (HEADER_BYTES + tables * methods * METHOD_BYTES).next_multiple_of(page_bytes());
         let region = Region::create("shmrpc-counters", len)?;
-        region.word64(8).store(tables as u64, Ordering::Relaxed);
-        region.word64(0).store(methods as u64, Ordering::Release);
-        Ok(Self { region, methods, tables })
+        let counters = Self { region, methods, tables };
+        counters.mend();
+        Ok(counters)
+    }
+
+    /// Writes (anew) what every reader relies on.
+    pub(crate) fn mend(&self) {
+        self.region.word64(8).store(self.tables as u64, Ordering::Relaxed);
+        self.region.word64(0).store(self.methods as u64, Ordering::Release);
     }
 
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {

@@ -43,6 +43,10 @@ unsafe impl Sync for Doorbell {}
 const SEMAPHORE_BYTES: usize = size_of::<libc::sem_t>();
 /// The part that processes share: the value, and how many wait for it.
 const COUNT_BYTES: usize = 8;
+/// The posts in it, beside who waits for them.
+const POSTS: u64 = u32::MAX as u64;
+/// Nobody has as many threads to wake: more posts were written there by a faulty peer.
+const MAX_POSTS: u64 = 4096;
 // glibc on 64-bit machines; a peer with another layout would post to the wrong word.
 const _: () = assert!(SEMAPHORE_BYTES == 32 || size_of::<usize>() != 8);
 const _: () = assert!(align_of::<libc::sem_t>() <= COUNT_BYTES);
@@ -113,9 +117,27 @@ impl Doorbell {
     /// Sleeps until somebody posts or the time is over; says whether it was a post. Callers look again
     /// either way.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
+        self.mend();
         let until = monotonic_after(at_most);
         // SAFETY: a mapped semaphore and a valid time.
         unsafe { sem_clockwait(self.semaphore().as_ptr(), libc::CLOCK_MONOTONIC, &raw const until) == 0 }
+    }
+
+    /// Takes back millions of posts, which a faulty peer may have written: they would keep us awake for hours.
+    fn mend(&self) {
+        let count = self.region.word64(page_bytes() - COUNT_BYTES);
+        if count.load(Ordering::Relaxed) & POSTS > MAX_POSTS {
+            count.fetch_and(!POSTS, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes all posts that are there already.
+    pub(crate) fn take_all(&self) {
+        self.mend();
+        let mut left = MAX_POSTS;
+        while left > 0 && self.try_wait() {
+            left -= 1;
+        }
     }
 
     /// Takes a post that is already there.
@@ -213,6 +235,19 @@ mod tests {
         while ours.try_wait() {}
         theirs.post();
         assert!(ours.wait(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn posts_that_a_peer_has_made_up_keep_nobody_awake() {
+        let ours = Doorbell::create().unwrap();
+        let count = || ours.region.word64(page_bytes() - COUNT_BYTES);
+        count().store(3, Ordering::Relaxed);
+        assert!(ours.try_wait() && ours.try_wait() && ours.try_wait() && !ours.try_wait());
+        count().store(0x7fff_fff0, Ordering::Relaxed);
+        assert!(!ours.wait(Duration::from_millis(1)));
+        count().store(0x7fff_fff0, Ordering::Relaxed);
+        ours.take_all();
+        assert!(!ours.try_wait());
     }
 
     #[test]

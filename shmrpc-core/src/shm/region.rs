@@ -61,6 +61,11 @@ impl Region {
         }
         // SAFETY: plain system call on our own descriptor.
         check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) }).map_err(fail("sealing"))?;
+        // Somebody may have found it in /proc before it was sealed.
+        let stat = nix::sys::stat::fstat(&fd).map_err(|error| fail("fstat")(error.into()))?;
+        if usize::try_from(stat.st_size) != Ok(len_bytes) {
+            return Err(RegionError::Refused(format!("it was resized to {} bytes", stat.st_size)));
+        }
         Self::map(fd, len_bytes)
     }
 

@@ -24,6 +24,8 @@ const PACE: Duration = Duration::from_millis(110);
 /// Whoever is stopped goes on after this at the latest.
 const LONGEST_STOP: Duration = Duration::from_millis(900);
 const LONGEST_WITHOUT_DAEMON: Duration = Duration::from_millis(1500);
+/// So long a kill waits for those before it to be made good.
+const RECOVERY: Duration = Duration::from_secs(2);
 /// Before the first deed, so that everybody has what it needs.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -244,13 +246,23 @@ impl Play {
         self.kills += 1;
     }
 
+    /// On a machine with more to do than it can, workers would be killed before they ever serve.
+    fn let_recover(&mut self) {
+        let until = Instant::now() + RECOVERY;
+        while self.cast.workers().len() < WORKERS && Instant::now() < until {
+            self.wait(Duration::from_millis(10));
+        }
+    }
+
     fn kill_worker(&mut self) {
+        self.let_recover();
         if let Some(worker) = self.some_worker() {
             self.kill(&worker);
         }
     }
 
     fn kill_workers(&mut self) {
+        self.let_recover();
         for worker in self.cast.workers() {
             self.kill(&worker);
         }

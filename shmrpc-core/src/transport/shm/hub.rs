@@ -138,7 +138,7 @@ impl Hub {
         let mut rescue = FIRST_RESCUE;
         loop {
             // Posts for answers that have been seen already.
-            while self.doorbell.try_wait() {}
+            self.doorbell.take_all();
             // From here on a new waiter posts, since we may not see it in the look that follows.
             self.wakes_at_ns.store(u64::MAX, Ordering::SeqCst);
             let connections = self.connections();

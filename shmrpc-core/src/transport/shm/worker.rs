@@ -92,6 +92,8 @@ struct Shared {
     activity: Activity,
     /// Channel numbers that clients have left behind.
     orphans: Mutex<Vec<Orphan>>,
+    /// Channel numbers that the board says are taken, by nobody that we know.
+    strangers: Mutex<HashMap<u16, u64>>,
     supervisor_seen: Mutex<Instant>,
     output: Option<(OwnedFd, OwnedFd)>,
 }
@@ -140,6 +142,7 @@ impl Worker {
             draining: AtomicBool::new(false),
             activity: Activity::new(threads),
             orphans: Mutex::default(),
+            strangers: Mutex::default(),
             supervisor_seen: Mutex::new(Instant::now()),
             output: options.output,
             description,

@@ -223,6 +223,24 @@ impl Ring {
         }
     }
 
+    /// Has its numbers back, or others, where the board does not say any more that they are its own: some faulty
+    /// process has written there. Whether workers must be told of a new one.
+    pub(super) fn mend(&mut self) -> bool {
+        let mut moved = false;
+        for binding in &mut self.bindings {
+            let board = &binding.board;
+            if !board.owns_channel(binding.number, self.nonce) {
+                match board.join_channel(self.nonce) {
+                    Some(number) => binding.number = number,
+                    None => board.seize_channel(binding.number, self.nonce),
+                }
+                moved = true;
+            }
+            board.mend_used(binding.number);
+        }
+        moved
+    }
+
     pub(super) fn set_ready(&self) -> bool {
         // Every board, not only up to the first that had not been told.
         self.bindings.iter().filter(|binding| binding.board.set_ready(binding.number)).count() > 0

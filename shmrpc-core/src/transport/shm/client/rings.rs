@@ -300,8 +300,12 @@ impl Rings {
     /// Offers calls that nobody has claimed to one more sleeping worker; whether there are any.
     pub(super) fn rescue(&mut self, peers: &Peers) -> bool {
         let mut unclaimed = false;
-        for ring in self.rings.iter().filter(|ring| ring.unclaimed()) {
+        for ring in self.rings.iter_mut().filter(|ring| ring.unclaimed()) {
             unclaimed = true;
+            if ring.mend() {
+                // Who has no room for it serves nobody any more.
+                let _ = peers.workers().iter().try_for_each(|worker| ring.hand_to(worker));
+            }
             ring.set_ready();
         }
         if unclaimed && !peers.workers().is_empty() {

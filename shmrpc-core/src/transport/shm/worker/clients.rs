@@ -169,6 +169,7 @@ impl Shared {
             }
             clients.push(client);
         }
+        self.mend();
         link.send(&self.welcome(), &[self.board.fd(), self.doorbell.fd(), self.counters.fd()]);
         Ok(())
     }
@@ -220,6 +221,32 @@ impl Shared {
             }
             alive && self.board.owns_channel(orphan.number, orphan.nonce)
         });
+    }
+}
+
+impl Shared {
+    /// Writes anew what whoever joins relies on, should a faulty process have written there.
+    fn mend(&self) {
+        self.board.mend();
+        self.counters.mend();
+    }
+
+    /// Frees channel numbers that have been nobody's for two ticks: of clients that died before they could tell
+    /// anybody, or written by a faulty process. A client that is late finds its number gone and takes another.
+    fn free_strangers(&self) {
+        let (seats, mut before) = (self.seats(), lock(&self.strangers));
+        let orphans = lock(&self.orphans);
+        let is_known = |number: u16, nonce: u64| {
+            seats.get(number).is_some_and(|seat| seat.nonce == nonce)
+                || orphans.iter().any(|orphan| orphan.number == number && orphan.nonce == nonce)
+        };
+        let strangers = self.board.channels().filter(|&(number, nonce)| !is_known(number, nonce));
+        let strangers: HashMap<u16, u64> = strangers.collect();
+        for (&number, &nonce) in strangers.iter().filter(|(number, nonce)| before.get(number) == Some(nonce))
+        {
+            self.board.leave_channel(number, nonce);
+        }
+        *before = strangers;
     }
 }
 
@@ -301,6 +328,8 @@ impl Party for Shared {
     }
 
     fn tick(&self) {
+        self.mend();
         self.free_orphans();
+        self.free_strangers();
     }
 }
