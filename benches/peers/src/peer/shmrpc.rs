@@ -34,16 +34,18 @@ pub struct Server;
 #[service(name = "bench_peers", port = 5597)]
 impl Server {
     #[raw_method]
-    fn raw(&self, data: &[u8]) -> Vec<u8> {
-        data.to_vec()
+    fn raw(&self, data: ShmBytes<'_>, reply: Loan<'_>) -> Result<(), LoanError> {
+        reply.copy_from(data)
     }
 
-    /// Touches eight bytes of the message, whatever its size.
+    /// As long a reply as the message, of which eight bytes are touched.
     #[raw_method]
-    fn in_place(&self, data: ShmBytes<'_>, reply: Loan<'_>) -> Result<(), LoanError> {
+    fn in_place(&self, data: ShmBytes<'_>, mut reply: Loan<'_>) -> Result<(), LoanError> {
         let mut start = [0; 8];
         data.copy_to(&mut start);
-        reply.copy_from(&start)
+        reply.reserve(data.len())?;
+        reply.write(&start)?;
+        reply.skip(data.len() - start.len())
     }
 
     #[json_method]
@@ -141,7 +143,7 @@ pub fn client(job: &Job, manner: Manner, go: impl FnOnce() + Send + 'static) -> 
     let in_place = manner.method == Method::InPlace;
     match job.load {
         Load::Flight(_) => measure::blocking(Pipelined { client, method, pending: VecDeque::new() }, job, go),
-        _ => measure::blocking(OneByOne { client, in_place }, job, go),
+        _ => measure::blocking(OneByOne { client, method, in_place, reply: Vec::new() }, job, go),
     }
 }
 
@@ -164,17 +166,31 @@ fn info(name: &str) -> &'static MethodInfo {
 
 struct OneByOne {
     client: ServerBlockingClient,
+    method: &'static MethodInfo,
     in_place: bool,
+    reply: Vec<u8>,
 }
 
 impl Caller for OneByOne {
     fn call(&mut self, echo: &mut Echo) {
-        if self.in_place {
-            let reply = self.client.in_place(echo.next()).expect("answered");
-            return echo.check_start(&reply);
+        let connection = self.client.connection();
+        let message = echo.next();
+        if !self.in_place {
+            let called = connection.call_raw_into_blocking::<LoanError>(self.method, message, &mut self.reply);
+            called.expect("answered");
+            return echo.check(&self.reply);
         }
-        let reply = self.client.raw(echo.next()).expect("answered");
-        echo.check(&reply);
+        let (start, rest) = message.split_at(8);
+        let write = |mut loan: Loan<'_>| {
+            loan.reserve(start.len() + rest.len())?;
+            loan.write(start)?;
+            loan.skip(rest.len())
+        };
+        let mut start_of_reply = [0; 8];
+        let read = |reply: ShmBytes<'_>| (reply.copy_to(&mut start_of_reply), reply.len());
+        let read = connection.call_raw_in_place_blocking::<LoanError, _>(self.method, write, read);
+        assert_eq!(read.expect("answered"), (8, start.len() + rest.len()));
+        echo.check_start(&start_of_reply);
     }
 
     fn send(&mut self, _: &mut Echo) {

@@ -41,6 +41,7 @@ trait Drafting {
     fn reserve(&mut self, additional_bytes: usize) -> Result<(), LoanError>;
     fn append(&mut self, bytes: &[u8]);
     fn append_lent(&mut self, source: &dyn Lent);
+    fn skip(&mut self, len_bytes: usize);
 }
 
 impl Drafting for Draft<'_> {
@@ -78,6 +79,13 @@ impl Drafting for Draft<'_> {
                 *written += bytes.len();
             }
             _ => self.buffer.extend_from_slice(bytes),
+        }
+    }
+
+    fn skip(&mut self, len_bytes: usize) {
+        match &mut self.lent {
+            Some((_, written)) => *written += len_bytes,
+            None => self.buffer.resize(self.buffer.len() + len_bytes, 0),
         }
     }
 
@@ -136,6 +144,17 @@ impl<'a> Loan<'a> {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), LoanError> {
         self.draft.reserve(bytes.len())?;
         self.draft.append(bytes);
+        Ok(())
+    }
+
+    /// Lengthens the message by so many bytes and leaves them as they are: zeroes, or what an earlier message of the
+    /// same connection has left there. For messages of which the other side knows what is filled in.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn skip(&mut self, len_bytes: usize) -> Result<(), LoanError> {
+        self.draft.reserve(len_bytes)?;
+        self.draft.skip(len_bytes);
         Ok(())
     }
 

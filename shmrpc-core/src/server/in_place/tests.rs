@@ -131,3 +131,16 @@ fn a_room_that_is_too_small_is_left() {
         assert!(matches!(loan.reserve(usize::MAX), Err(LoanError::TooLarge { .. })));
     });
 }
+
+#[test]
+fn what_is_skipped_counts() {
+    for least in [None, Some(2)] {
+        let (message, _) = sent(least, |mut loan| {
+            loan.reserve(5).unwrap();
+            loan.write(b"ab").unwrap();
+            loan.skip(2).unwrap();
+            loan.write(b"c").unwrap();
+        });
+        assert_eq!(message, b"ab\0\0c");
+    }
+}
