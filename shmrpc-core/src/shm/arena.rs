@@ -207,22 +207,17 @@ impl Arena {
 
     /// Takes back what the receiver has released. Bits that belong to no extent are ignored.
     fn reclaim(&mut self) {
-        let mut released = Vec::new();
-        let mut last_word = usize::MAX;
-        for &start in self.used.keys() {
-            let word = start / 64 * 8;
-            if word == last_word {
-                continue;
-            }
-            last_word = word;
-            if self.region.word64(word).load(Ordering::Relaxed) != 0 {
+        let mut next = 0;
+        while let Some((&start, _)) = self.used.range(next..).next() {
+            let word = start / 64;
+            next = (word + 1) * 64;
+            if self.region.word64(word * 8).load(Ordering::Relaxed) != 0 {
                 // Pairs with the Release in `release`.
-                let bits = self.region.word64(word).swap(0, Ordering::Acquire);
-                released.extend((0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| word * 8 + bit));
+                let bits = self.region.word64(word * 8).swap(0, Ordering::Acquire);
+                for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
+                    self.free(word * 64 + bit);
+                }
             }
-        }
-        for start in released {
-            self.free(start);
         }
     }
 }

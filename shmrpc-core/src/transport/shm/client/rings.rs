@@ -1,6 +1,6 @@
 //! A connection's rings taken together: where a call is published, who is woken for it, and what becomes of
-//! it when its worker dies or nobody waits for it any more. The first ring has few slots; when all are taken a larger one is added, up to 4096 slots, and the
-//! smaller ones stay for what they hold.
+//! it when its worker dies or nobody waits for it any more. The first ring has two slots; when one is full the next larger
+//! one is used, up to 4096 slots, and a smaller one again when few calls are under way.
 
 use std::{
     collections::VecDeque,
@@ -248,7 +248,7 @@ impl Rings {
         }
         // The largest ring is full: the smaller ones may have room again.
         let room = self.rings.iter().rposition(Ring::has_room);
-        room.ok_or_else(|| RpcError::Busy("5000 calls are under way on this connection".into()))
+        room.ok_or_else(|| RpcError::Busy("all 5261 slots of this connection are taken".into()))
     }
 
     /// Back to the smallest ring that would have done lately: the fewer slots, the warmer they are.
