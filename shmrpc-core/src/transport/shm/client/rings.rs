@@ -2,6 +2,8 @@
 //! it when its worker dies or nobody waits for it any more. The first ring has two slots; when one is full the next larger
 //! one is used, up to 4096 slots, and a smaller one again when few calls are under way.
 
+mod recovery;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
@@ -10,17 +12,14 @@ use std::{
 
 use super::{
     peers::{Peers, Worker},
-    place::InReply,
     ring::{Call, Key, Lane, Ring, Waiter},
 };
 use crate::{
-    client::Reply,
     error::RpcError,
-    server::Lent,
     shm::{
         arena::{Arenas, Extent, NoExtent, release},
         board::{Board, fence_after_publish},
-        channel::{CALL_INLINE_BYTES, CallHeader, Claimer, MAX_SLOTS, Place, ReplyHeader},
+        channel::{CALL_INLINE_BYTES, CallHeader, MAX_SLOTS, Place, ReplyHeader},
         doorbell::Doorbell,
         region::{Region, RegionError},
     },
@@ -381,80 +380,6 @@ impl Rings {
         let Some(region) = worker.arena(reply.place.arena) else { return false };
         release(&region, reply.place.offset);
         true
-    }
-
-    /// Decides the calls that a dead worker had claimed.
-    pub(super) fn recover(&mut self, dead: &Worker, lost: impl Fn(u64) -> RpcError) {
-        for ring in &mut self.rings {
-            let lane = Arc::clone(&ring.lane);
-            let attended = lane.channel.attended();
-            let by = attended.load(Ordering::Acquire);
-            if by & 0xffff == u64::from(dead.index) + 1 {
-                let _ = attended.compare_exchange(by, 0, Ordering::AcqRel, Ordering::Relaxed);
-            }
-            let mut again = Vec::new();
-            for (slot, call) in ring.calls() {
-                let index = call.index;
-                if call.is_decided() || !lane.channel.claimed_by(slot, index, dead.claimer) {
-                    continue;
-                }
-                if let Some(reply) = lane.channel.reply(slot, index) {
-                    // Answered before it died; what lies in its arena must be taken while we have it.
-                    if reply.place.arena != 0 {
-                        let read = InReply::find(&lane, slot, reply, Some(dead)).map(|found| {
-                            let found = found?;
-                            let mut body = Vec::new();
-                            found.copy_out(0, found.len_bytes(), &mut body);
-                            Ok(Reply { status: found.status, body })
-                        });
-                        call.decide(read.unwrap_or_else(|| Err(lost(call.method))), &mut self.due);
-                    }
-                    continue;
-                }
-                if call.idempotent && !call.retried && !call.abandoned {
-                    call.retried = true;
-                    again.push(slot);
-                } else {
-                    let error = lost(call.method);
-                    call.decide(Err(error), &mut self.due);
-                }
-            }
-            for slot in again {
-                let index = ring.next;
-                if let Some(call) = ring.call(slot) {
-                    call.index = index;
-                    ring.publish(slot);
-                }
-            }
-        }
-        self.forget_decided();
-    }
-
-    /// Fails every call that no worker has claimed. The connection claims them itself: a call that was just
-    /// forgotten would leave its number on the ring, and the slot's next use under it.
-    fn give_up_unclaimed(&mut self, error: &RpcError) {
-        for ring in &mut self.rings {
-            for _ in 0..ring.in_flight() {
-                let Some(claimed) = ring.lane.channel.try_claim(Claimer::CLIENT) else { break };
-                let call = ring.call(claimed.slot);
-                if let Some(call) = call.filter(|call| call.index == claimed.index) {
-                    call.decide(Err(error.clone()), &mut self.due);
-                }
-            }
-        }
-        self.forget_decided();
-    }
-
-    /// Frees the slots of abandoned calls that have been decided.
-    fn forget_decided(&mut self) {
-        let gone: Vec<Key> = self.abandoned.drain(..).collect();
-        for key in gone {
-            match self.call(key) {
-                Some(call) if call.is_decided() => self.finish(key),
-                Some(_) => self.abandoned.push_back(key),
-                None => {}
-            }
-        }
     }
 
     /// Notes whoever has an answer as due; fails calls that nobody claims when there is no worker for too long.

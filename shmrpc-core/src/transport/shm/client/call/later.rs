@@ -1,0 +1,115 @@
+//! A call that is waited for later, or by a task. A task looks for its answer as a thread would for as long as that
+//! pays, and is woken by the hub's reactor after that.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use super::Flight;
+use crate::{
+    client::{PendingCall, Reply},
+    error::RpcError,
+    shm::{doorbell::monotonic_ns, ticks::Ticks},
+    transport::{
+        Outbound,
+        shm::{
+            client::{Open, ring::Waiter},
+            hub::TaskWaits,
+        },
+    },
+};
+
+/// A call that is waited for later, or by a task.
+pub(crate) struct ShmCall {
+    /// Keeps the connection until the call is over, even if its owner has let go of it.
+    open: Arc<Open>,
+    flight: Flight,
+    /// Until when the task is polled again and again, rather than woken.
+    watch_until: Option<Ticks>,
+    task: Option<TaskWaits>,
+}
+
+impl ShmCall {
+    pub(in super::super) fn begin(open: &Arc<Open>, call: &Outbound<'_>) -> Result<Self, RpcError> {
+        let flight = Flight::begin(open, call)?;
+        Ok(Self { open: Arc::clone(open), flight, watch_until: None, task: None })
+    }
+
+    fn take(&mut self) -> Option<Result<Reply, RpcError>> {
+        let mut body = Vec::new();
+        let outcome = self.flight.take(&self.open, &mut body)?;
+        self.task = None;
+        Some(outcome.map(|status| Reply { status, body }))
+    }
+
+    /// While answers come sooner than a thread could be woken: alone, the task looks for its answer for as long
+    /// as a thread would; beside others it has itself polled again, so that they run meanwhile. Whether there is
+    /// more to wait for in this way.
+    fn watch(&mut self, cx: &Context<'_>) -> bool {
+        let until = match self.watch_until {
+            Some(until) => until,
+            None => {
+                let patience = self.flight.patience(&self.open);
+                let until = Ticks::now().plus(patience);
+                self.watch_until = Some(until);
+                if !self.flight.alone && !patience.is_zero() {
+                    cx.waker().wake_by_ref();
+                    return true;
+                }
+                until
+            }
+        };
+        if self.flight.alone {
+            self.flight.watch_until(&self.open, until);
+            return false;
+        }
+        let watching = !Ticks::now().reached(until);
+        if watching {
+            cx.waker().wake_by_ref();
+        }
+        watching
+    }
+}
+
+impl PendingCall for ShmCall {
+    fn wait(&mut self) -> Result<Reply, RpcError> {
+        let mut body = Vec::new();
+        let status = self.flight.wait(&self.open, &mut body)?;
+        Ok(Reply { status, body })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        if let Err(forked) = self.open.check_fork() {
+            return Poll::Ready(Err(forked));
+        }
+        if self.task.is_none() && !self.flight.is_answered(&self.open) && self.watch(cx) {
+            return Poll::Pending;
+        }
+        if let Some(outcome) = self.take() {
+            return Poll::Ready(outcome);
+        }
+        if monotonic_ns() >= self.flight.deadline_ns {
+            self.task = None;
+            return Poll::Ready(Err(self.flight.overdue(&self.open)));
+        }
+        self.flight.note(&self.open, || Waiter::Task(cx.waker().clone()));
+        let hub = self.open.node.hub();
+        if self.task.is_none() {
+            hub.ensure_reactor();
+            self.task = Some(hub.task_waits());
+        }
+        hub.announce(&***self.open, self.flight.deadline_ns);
+        // It may have come between the first look and the note of whom to wake.
+        match self.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for ShmCall {
+    fn drop(&mut self) {
+        self.flight.abandon(&self.open);
+    }
+}
