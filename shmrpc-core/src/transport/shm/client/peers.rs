@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -94,7 +94,7 @@ impl Shared {
     /// Dials a worker's node and introduces this connection. Whether there is a link: if it has ended already,
     /// `closed` tells.
     pub(super) fn dial(self: &Arc<Self>, node: &str) -> bool {
-        let party = Arc::<Self>::downgrade(self) as Weak<dyn Party>;
+        let party = Arc::<Self>::downgrade(self) as std::sync::Weak<dyn Party>;
         self.node.dial(node, party).map(|link| self.say_hello(&link)).is_ok()
     }
 
@@ -135,7 +135,7 @@ impl Shared {
             board,
             index: welcome.index,
             nonce: welcome.nonce,
-            description: shared_description(welcome.description),
+            description: Arc::new(welcome.description),
             claimer: Claimer::from_bits(welcome.claimer),
             pid: welcome.process.pid,
             doorbell,
@@ -193,20 +193,6 @@ impl Shared {
             worker.link.close();
         }
     }
-}
-
-/// The same description that another connection of this process has: a thousand connections to one service need not keep
-/// a thousand texts.
-fn shared_description(description: ServiceDescription) -> Arc<ServiceDescription> {
-    static KNOWN: Mutex<Vec<Weak<ServiceDescription>>> = Mutex::new(Vec::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.retain(|known| known.strong_count() > 0);
-    if let Some(same) = known.iter().filter_map(Weak::upgrade).find(|known| **known == description) {
-        return same;
-    }
-    let new = Arc::new(description);
-    known.push(Arc::downgrade(&new));
-    new
 }
 
 pub(super) fn method_name(description: Option<&ServiceDescription>, id: u64) -> String {
