@@ -69,6 +69,7 @@ pub(super) struct Limits {
     left_empty: Cell<usize>,
     /// Size of the value that is read next, as far as whoever holds it has paid for it.
     prepaid_bytes: Cell<usize>,
+    len_bytes: usize,
     budget_bytes: usize,
     broken: Cell<Option<DecodeLimit>>,
 }
@@ -81,6 +82,7 @@ impl Limits {
             left_bytes: Cell::new(budget_bytes),
             left_empty: Cell::new(len_bytes.saturating_add(SPARE_EMPTY_ELEMENTS)),
             prepaid_bytes: Cell::new(0),
+            len_bytes,
             budget_bytes,
             broken: Cell::new(None),
         }
@@ -144,6 +146,13 @@ impl Limits {
     #[inline]
     fn ascend(&self) {
         self.depth.set(self.depth.get() - 1);
+    }
+
+    /// What a container is told to make room for: a length that lies is believed up to the message's, since each
+    /// element has a byte of its own. Nested lies would otherwise cost a mebibyte a level.
+    #[inline]
+    fn believable(&self, elements: Option<usize>) -> Option<usize> {
+        elements.map(|elements| elements.min(self.len_bytes))
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! The codecs, each with several types of arguments. The first byte chooses the type. A value that could be
-//! read can be written and read again.
+//! read can be written and read again. (Not so an `f32` in JSON: a number beyond its range is read as infinity, and
+//! that is written as null.)
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -67,8 +68,8 @@ where
         + Decode<Vec<Vec<Option<i32>>>>
         + Encode<Order>
         + Decode<Order>
-        + Encode<HashMap<String, Vec<f32>>>
-        + Decode<HashMap<String, Vec<f32>>>
+        + Encode<HashMap<String, Vec<f64>>>
+        + Decode<HashMap<String, Vec<f64>>>
         + Encode<Vec<()>>
         + Decode<Vec<()>>
         + Encode<[Vec<u16>; 3]>
@@ -82,7 +83,7 @@ where
         1 => try_one::<C, Vec<u8>>(bytes),
         2 => try_one::<C, Vec<Vec<Option<i32>>>>(bytes),
         3 => try_one::<C, Order>(bytes),
-        4 => try_one::<C, HashMap<String, Vec<f32>>>(bytes),
+        4 => try_one::<C, HashMap<String, Vec<f64>>>(bytes),
         5 => try_one::<C, Vec<()>>(bytes),
         6 => try_one::<C, [Vec<u16>; 3]>(bytes),
         _ => try_one::<C, (Kind, Kind)>(bytes),
@@ -152,7 +153,7 @@ where
         + Encode<Vec<u8>>
         + Encode<Vec<Vec<Option<i32>>>>
         + Encode<Order>
-        + Encode<HashMap<String, Vec<f32>>>
+        + Encode<HashMap<String, Vec<f64>>>
         + Encode<Vec<()>>
         + Encode<[Vec<u16>; 3]>
         + Encode<(Kind, Kind)>,
@@ -163,7 +164,7 @@ where
         seed::<C, _>(1, &vec![7_u8; 60]),
         seed::<C, _>(2, &vec![vec![Some(1), None], vec![], vec![Some(-70_000)]]),
         seed::<C, _>(3, &order()),
-        seed::<C, _>(4, &HashMap::from([("a".to_owned(), vec![1.5_f32, 2.0])])),
+        seed::<C, _>(4, &HashMap::from([("a".to_owned(), vec![1.5_f64, 2.0])])),
         seed::<C, _>(5, &vec![(); 9]),
         seed::<C, _>(6, &[vec![1_u16, 2, 3], vec![], vec![60_000]]),
         seed::<C, _>(7, &(chain, Kind::Both(3, "both".into()))),

@@ -308,7 +308,7 @@ impl<'de, A: SeqAccess<'de>, const INLINE: bool> SeqAccess<'de> for Parts<'_, A,
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.limits.believable(self.inner.size_hint())
     }
 }
 
@@ -334,7 +334,7 @@ impl<'de, A: MapAccess<'de>, const INLINE: bool> MapAccess<'de> for Parts<'_, A,
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.limits.believable(self.inner.size_hint())
     }
 }
 

@@ -77,6 +77,9 @@ pub(super) struct Shared {
     /// Notified when a worker has been greeted, or has refused.
     greeted: Condvar,
     patience: Patience,
+    /// What the first worker offered: for a forked child, which must not wait for a lock that another thread may have
+    /// held when it was made.
+    first_description: OnceLock<Arc<ServiceDescription>>,
     /// What callers use of the rings without the lock.
     lanes: [OnceLock<Arc<Lane>>; RINGS],
 }
@@ -133,6 +136,7 @@ impl ShmClient {
             }),
             greeted: Condvar::new(),
             patience: Patience::default(),
+            first_description: OnceLock::new(),
             lanes: Default::default(),
             node: Arc::clone(&membership),
         });
@@ -221,7 +225,11 @@ impl Shared {
 
 impl Transport for ShmClient {
     fn service(&self) -> Arc<ServiceDescription> {
-        Arc::clone(self.shared.lock().description.as_ref().expect("set before connect returns"))
+        let first = self.shared.first_description.get().expect("set before connect returns");
+        if !self.shared.node.is_ours() {
+            return Arc::clone(first);
+        }
+        Arc::clone(self.shared.lock().description.as_ref().unwrap_or(first))
     }
 
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError> {

@@ -144,6 +144,7 @@ impl Shared {
             leaves: AtomicBool::new(false),
         });
         state.rings.hand_to(&worker)?;
+        let _first = self.first_description.set(Arc::clone(&worker.description));
         state.description = Some(Arc::clone(&worker.description));
         state.peers.workers.push(worker);
         state.peers.alone_since_ns = None;
