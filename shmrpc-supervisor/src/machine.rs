@@ -288,11 +288,12 @@ impl Machine {
     }
 
     fn restart(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let running = self.slots.iter().filter_map(|slot| match slot.state {
-            State::Running { worker, .. } => Some(worker),
+        // Those that are being started too: they may have read what the restart is meant to replace.
+        let present = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Starting { worker, .. } | State::Running { worker, .. } => Some(worker),
             _ => None,
         });
-        self.rolling = running.collect();
+        self.rolling = present.collect();
         self.start(now, actions);
     }
 

@@ -215,6 +215,24 @@ fn a_restart_replaces_one_worker_after_the_other() {
 }
 
 #[test]
+fn a_restart_also_replaces_who_was_being_started() {
+    play(
+        false,
+        2,
+        vec![
+            (0, Event::Start, vec![Action::Spawn(w(1)), Action::Spawn(w(2))], Status::Starting),
+            (1, Event::Ready(w(1)), vec![ready(1)], Status::Running),
+            (2, Event::Restart, vec![], Status::Running),
+            (3, Event::Ready(w(2)), vec![ready(2), Action::Stop(w(1))], Status::Running),
+            (4, exited(1, 0), vec![ended(1, 0), Action::Spawn(w(3))], Status::Running),
+            (5, Event::Ready(w(3)), vec![ready(3), Action::Stop(w(2))], Status::Running),
+            (6, exited(2, 0), vec![ended(2, 0), Action::Spawn(w(4))], Status::Running),
+            (7, Event::Ready(w(4)), vec![ready(4)], Status::Running),
+        ],
+    );
+}
+
+#[test]
 fn a_program_is_ready_when_it_has_run_and_may_end() {
     play(
         true,

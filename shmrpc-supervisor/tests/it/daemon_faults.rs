@@ -156,7 +156,7 @@ fn reload_or_rolling_restart_under_load() {
                 scene.write("service.ini", &format!("{ini}env=ROUND={round}\n"));
                 daemon.signal(Signal::SIGHUP);
             }
-            eventually("two new workers", || {
+            daemon.eventually("two new workers", || {
                 let pids = daemon.pids("probe");
                 (pids.len() == 2 && pids.iter().all(|pid| !old.contains(pid))).then_some(())
             });

@@ -154,6 +154,18 @@ impl Daemon<'_> {
         }
     }
 
+    /// Waits until something holds; says what was waited for, and shows the daemon's log, if it never does.
+    pub(crate) fn eventually<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}:\n{}", self.log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for the line that says that it is ready, and returns it.
     pub(crate) fn ready(&self) -> String {
         eventually("the ready line", || {
