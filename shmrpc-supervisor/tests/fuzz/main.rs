@@ -71,23 +71,23 @@ campaigns! {
 
 #[test]
 fn every_target_has_its_test_and_its_corpus() {
+    let write = std::env::var_os("SHMRPC_FUZZ_WRITE_SEEDS").is_some();
     for target in every_target() {
+        if write {
+            write_seeds(&target);
+        }
         assert!(TESTED.contains(&target.name), "{} is not tested", target.name);
-        assert!(!corpus(target.name).is_empty(), "{} has no corpus; see write_corpus", target.name);
+        assert!(!corpus(target.name).is_empty(), "{} has no corpus; see CONTRIBUTING.md", target.name);
     }
     assert_eq!(TESTED.len(), every_target().len());
 }
 
-/// Writes the seeds to where the fuzzer looks for them.
-#[test]
-#[ignore = "writes into fuzz/corpus; to be run when seeds have changed"]
-fn write_corpus() {
-    for target in every_target() {
-        let folder = corpus_folder(target.name);
-        fs::create_dir_all(&folder).unwrap();
-        for (number, seed) in (target.seeds)().into_iter().enumerate() {
-            fs::write(folder.join(format!("seed-{number:02}")), seed).unwrap();
-        }
+/// Writes a target's seeds to where the fuzzer looks for them.
+fn write_seeds(target: &Target) {
+    let folder = corpus_folder(target.name);
+    fs::create_dir_all(&folder).unwrap();
+    for (number, seed) in (target.seeds)().into_iter().enumerate() {
+        fs::write(folder.join(format!("seed-{number:02}")), seed).unwrap();
     }
 }
 
