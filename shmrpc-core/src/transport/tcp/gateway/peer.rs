@@ -57,6 +57,8 @@ pub(super) struct Peer {
     arguments_bytes: AtomicUsize,
     /// Nothing is read until there is room for it.
     paused: AtomicBool,
+    /// Its client has been told to go elsewhere.
+    told: AtomicBool,
     draining: AtomicBool,
     ended: AtomicBool,
     /// Last, so that it is dropped last: whoever drains waits for it.
@@ -131,6 +133,7 @@ impl Peer {
             state: Mutex::new(state),
             arguments_bytes: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             phase,
@@ -158,9 +161,11 @@ impl Peer {
 
     /// Tells the peer to go elsewhere with its next calls.
     pub(super) fn drain(&self) {
-        if !self.draining.swap(true, Ordering::AcqRel) {
+        if !self.told.swap(true, Ordering::AcqRel) {
             let reason = "the server is going away".into();
             self.writer.send(Frame::GoAway { status: Status::Unavailable, reason });
+            // Afterwards: a client whose call is refused has been told why before, and takes it elsewhere.
+            self.draining.store(true, Ordering::Release);
         }
     }
 
