@@ -106,12 +106,45 @@ impl WorkerView {
         self.counters.heartbeat()
     }
 
+    /// How its threads are occupied and what waits for them, as sums over looks that it takes by itself.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        self.counters.occupancy()
+    }
+
     /// Clones of the read ends of its stdout and stderr, if it has handed them over (supervisors only,
     /// for a worker that an earlier supervisor started).
     #[must_use]
     pub fn output(&self) -> Option<(OwnedFd, OwnedFd)> {
         let [stdout, stderr] = self.output.get()?;
         Some((stdout.try_clone().ok()?, stderr.try_clone().ok()?))
+    }
+}
+
+/// What a worker saw when it looked at itself and at the rings of its service, added up over all its looks:
+/// twenty a second while it has anything to do, one a second at rest. It costs no call anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// How often it has looked.
+    pub looks: u64,
+    /// Threads of its pool that were in handlers.
+    pub busy: u64,
+    /// Calls that nobody had claimed, of the whole service: all its workers see the same.
+    pub queued: u64,
+    /// Calls that were under way outside the pool: of `async` handlers, and of quick methods over TCP.
+    pub apart: u64,
+}
+
+impl Occupancy {
+    /// What came after an earlier reading of the same worker.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            looks: self.looks.saturating_sub(earlier.looks),
+            busy: self.busy.saturating_sub(earlier.busy),
+            queued: self.queued.saturating_sub(earlier.queued),
+            apart: self.apart.saturating_sub(earlier.apart),
+        }
     }
 }
 

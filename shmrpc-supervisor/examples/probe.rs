@@ -3,7 +3,7 @@
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use shmrpc::{bincode_method, json_method, logger, raw_method, service};
@@ -53,6 +53,16 @@ impl Probe {
     fn slow(&self, ms: u64) -> u32 {
         println!("slow begins");
         sleep(Duration::from_millis(ms));
+        std::process::id()
+    }
+
+    /// Keeps a processor busy for so long.
+    #[json_method]
+    fn burn(&self, ms: u64) -> u32 {
+        let until = Instant::now() + Duration::from_millis(ms);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
         std::process::id()
     }
 

@@ -5,8 +5,10 @@
 mod diagnostic;
 mod ini;
 mod keys;
+mod pool;
 mod reader;
 mod service;
+mod surroundings;
 mod value;
 
 use std::{
@@ -16,10 +18,14 @@ use std::{
 };
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, nearest};
-pub use self::service::{Policy, Scaling, ServiceSettings, Source};
 use self::{
     keys::{DEFAULTS, WEB},
     reader::Reader,
+};
+pub use self::{
+    pool::{Autoscale, Recycling, Scaling},
+    service::{Policy, Restart, ServiceSettings, Source},
+    surroundings::{Dependencies, Surroundings},
 };
 
 /// What `[web monitor]` says.

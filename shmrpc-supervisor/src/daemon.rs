@@ -5,8 +5,10 @@
 //! It is not in the path of any call: killed, its workers serve on.
 
 mod event_loop;
+mod pool;
 mod reload;
 mod round;
+mod startup;
 mod supervised;
 mod watchdog;
 

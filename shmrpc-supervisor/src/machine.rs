@@ -5,6 +5,8 @@
 //! A service has *slots*, one for each worker that it should have. A slot holds at most one live process;
 //! processes have numbers of their own, so that a late event about a dead one hits nobody.
 
+mod report;
+mod roll;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -15,8 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::report::Report;
 use self::slot::{Next, Slot, State};
-use crate::config::Policy;
+use crate::config::{Policy, Restart};
 
 /// The number of one worker process, unique in its service for as long as the daemon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,12 +32,20 @@ pub enum Event {
     Start,
     /// Somebody wants it to stop.
     Stop,
-    /// Somebody wants new workers in place of the present ones.
+    /// Somebody wants new workers in place of the present ones, one after the other.
     Restart,
+    /// The same, all at once.
+    RestartAtOnce,
     /// The daemon is in a hurry: kill what runs.
     Kill,
-    /// The pool shall have so many workers.
+    /// A worker has done enough, for that reason.
+    Replace(WorkerId, String),
+    /// The pool shall have so many workers, because its bounds have changed.
     Resize(usize),
+    /// The rule would have so many workers, for that reason.
+    Advised(usize, String),
+    /// Somebody fixes the size of the pool, or leaves it to the rule.
+    Scale(Scale),
     /// A worker of an earlier daemon was found; its number comes from [`Machine::fresh_id`].
     Adopted(WorkerId),
     /// A worker serves.
@@ -45,6 +56,15 @@ pub enum Event {
     Exited(WorkerId, Exit),
     /// Time has passed: [`Machine::deadline`] is reached.
     Tick,
+}
+
+/// What somebody wants of a pool's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// So many workers, whatever the rule says.
+    To(usize),
+    /// What the rule says.
+    Auto,
 }
 
 /// How a worker ended.
@@ -84,25 +104,6 @@ pub enum Action {
     Report(Report),
 }
 
-/// What the log should hear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// A worker serves.
-    Ready(WorkerId),
-    /// A worker ended as it was told to, or as programs may.
-    Ended(WorkerId, Exit),
-    /// A worker ended and will be replaced after that delay.
-    Died(WorkerId, Exit, Duration),
-    /// A worker ended once too often.
-    GaveUp(WorkerId, Exit, usize),
-    /// A worker was not ready in time and is killed.
-    NotReady(WorkerId, Duration),
-    /// A worker's process has not run for so long, and is killed.
-    Silent(WorkerId, Duration),
-    /// A worker did not stop in time and is killed.
-    NotStopped(WorkerId, Duration),
-}
-
 /// A service's state as a whole, named as in supervisord.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -140,6 +141,14 @@ pub struct Rules {
     pub policy: Policy,
     /// A plain program: ready when it has run for a while, and free to end without an error.
     pub is_program: bool,
+    /// The pool's bounds, unless somebody fixes its size.
+    pub min: usize,
+    /// See [`Self::min`].
+    pub max: usize,
+    /// More workers than this the service itself forbids, even for a moment.
+    pub cap: Option<usize>,
+    /// What chance comes from.
+    pub seed: u64,
 }
 
 /// One service's workers. See the module.
@@ -150,18 +159,36 @@ pub struct Machine {
     slots: Vec<Slot>,
     /// Workers that a restart has yet to replace, one after the other.
     rolling: VecDeque<WorkerId>,
+    /// How many there were to be replaced; 0: nobody.
+    roll_total: usize,
+    rolled: usize,
+    fixed: Option<usize>,
     next_id: u64,
     restarts: u64,
     last_exit: Option<Exit>,
 }
 
 impl Machine {
-    /// A stopped service with so many slots. `first_id` is where its numbers begin.
+    /// A stopped service with the least number of slots. `first_id` is where its numbers begin.
     #[must_use]
-    pub fn new(rules: Rules, slots: usize, first_id: u64) -> Self {
-        let slots = (0..slots).map(|_| Slot::default()).collect();
-        let rolling = VecDeque::new();
-        Self { rules, wanted: false, slots, rolling, next_id: first_id, restarts: 0, last_exit: None }
+    pub fn new(rules: Rules, first_id: u64) -> Self {
+        Self {
+            rules,
+            wanted: false,
+            slots: (0..rules.min).map(|_| Slot::default()).collect(),
+            rolling: VecDeque::new(),
+            roll_total: 0,
+            rolled: 0,
+            fixed: None,
+            next_id: first_id,
+            restarts: 0,
+            last_exit: None,
+        }
+    }
+
+    /// Holds from now on for what is to come.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// A number for a worker that is about to be adopted.
@@ -178,7 +205,11 @@ impl Machine {
             Event::Stop => self.stop(now, &mut actions),
             Event::Restart => self.restart(now, &mut actions),
             Event::Kill => self.kill(&mut actions),
+            Event::RestartAtOnce => self.restart_at_once(now, &mut actions),
+            Event::Replace(worker, reason) => self.replace(worker, reason, &mut actions),
             Event::Resize(count) => self.resize(count, now, &mut actions),
+            Event::Advised(count, reason) => self.advised(count, &reason, now, &mut actions),
+            Event::Scale(scale) => self.scale(scale, now, &mut actions),
             Event::Adopted(worker) => self.adopt(worker, now, &mut actions),
             Event::Ready(worker) => self.ready(worker, now, &mut actions),
             Event::Silent(worker, time) => self.silent(worker, time, &mut actions),
@@ -234,6 +265,12 @@ impl Machine {
         self.slots.iter().filter_map(|slot| slot.state.activity())
     }
 
+    /// Whether somebody wants it to run.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// How many workers were started in place of dead ones.
     #[must_use]
     pub fn restarts(&self) -> u64 {
@@ -280,68 +317,49 @@ impl Machine {
 
     fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.wanted = false;
-        self.rolling.clear();
+        self.forget_roll();
         for slot in &mut self.slots {
             slot.stop(Next::Stay, &self.rules, now, actions);
         }
+        self.drop_empty_leavers();
         self.last_exit = None;
-    }
-
-    fn restart(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        // Those that are being started too: they may have read what the restart is meant to replace.
-        let present = self.slots.iter().filter_map(|slot| match slot.state {
-            State::Starting { worker, .. } | State::Running { worker, .. } => Some(worker),
-            _ => None,
-        });
-        self.rolling = present.collect();
-        self.start(now, actions);
     }
 
     fn kill(&mut self, actions: &mut Vec<Action>) {
         self.wanted = false;
-        self.rolling.clear();
+        self.forget_roll();
         for slot in &mut self.slots {
             slot.kill(Next::Stay, actions);
         }
-    }
-
-    fn resize(&mut self, count: usize, now: Instant, actions: &mut Vec<Action>) {
-        while self.slots.len() < count {
-            let mut slot = Slot::default();
-            if self.wanted {
-                slot.spawn(&mut self.next_id, now, actions);
-            }
-            self.slots.push(slot);
-        }
-        for slot in self.slots.iter_mut().skip(count) {
-            slot.stop(Next::Go, &self.rules, now, actions);
-        }
-        let mut index = 0;
-        self.slots.retain(|slot| {
-            index += 1;
-            index <= count || slot.state.worker().is_some()
-        });
+        self.drop_empty_leavers();
     }
 
     fn adopt(&mut self, worker: WorkerId, now: Instant, actions: &mut Vec<Action>) {
         let running = State::Running { worker, since: now };
-        if let Some(free) = self.slots.iter_mut().find(|slot| slot.state.worker().is_none()) {
-            free.state = running;
-        } else {
-            // More than the pool should have: it drains and goes.
-            let mut slot = Slot::default();
-            slot.state = running;
-            slot.stop(Next::Go, &self.rules, now, actions);
-            self.slots.push(slot);
+        let most = self.fixed.unwrap_or(self.rules.max);
+        let free = self.slots.iter().position(|slot| slot.state.worker().is_none());
+        let index = free.unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        self.slots[index].state = running;
+        if self.size() > most {
+            // More than the pool may have: it drains and goes.
+            self.slots[index].stop(Next::Go, &self.rules, now, actions);
         }
     }
 
     fn ready(&mut self, worker: WorkerId, now: Instant, actions: &mut Vec<Action>) {
-        if let Some(slot) = self.slot_of(worker)
-            && matches!(slot.state, State::Starting { .. })
-        {
-            slot.state = State::Running { worker, since: now };
-            actions.push(Action::Report(Report::Ready(worker)));
+        let Some(slot) = self.slot_of(worker).filter(|slot| matches!(slot.state, State::Starting { .. }))
+        else {
+            return;
+        };
+        slot.state = State::Running { worker, since: now };
+        let old = slot.replaces.take();
+        actions.push(Action::Report(Report::Ready(worker)));
+        let rules = self.rules;
+        if let Some(slot) = old.and_then(|old| self.slot_of(old)) {
+            slot.stop(Next::Go, &rules, now, actions);
         }
     }
 
@@ -355,38 +373,60 @@ impl Machine {
     }
 
     fn exited(&mut self, worker: WorkerId, exit: Exit, now: Instant, actions: &mut Vec<Action>) {
-        let (rules, wanted) = (self.rules, self.wanted);
-        let mut next_id = self.next_id;
         let Some(index) = self.slots.iter().position(|slot| slot.state.worker() == Some(worker)) else {
             return;
         };
+        let comes_back = self.comes_back(&exit);
+        let chance = self.chance(worker);
+        let successor = self.successor_of(worker);
         let slot = &mut self.slots[index];
-        match &slot.state {
-            State::Stopping { next, .. } if *next != Next::Fail => {
-                let next = *next;
-                actions.push(Action::Report(Report::Ended(worker, exit)));
-                slot.state = State::Stopped;
-                match next {
-                    Next::Start => slot.spawn(&mut next_id, now, actions),
-                    Next::Go => drop(self.slots.remove(index)),
-                    Next::Stay | Next::Fail => {}
-                }
+        let was_told_to = match slot.state {
+            State::Stopping { next, .. } if next != Next::Fail => Some(next),
+            _ if !self.wanted || slot.leaves => Some(Next::Stay),
+            _ => None,
+        };
+        if let Some(next) = was_told_to {
+            actions.push(Action::Report(Report::Ended(worker, exit)));
+            slot.state = State::Stopped;
+            if slot.leaves {
+                self.slots.remove(index);
+            } else if next == Next::Start {
+                slot.spawn(&mut self.next_id, now, actions);
             }
-            _ if !wanted => {
-                slot.state = State::Stopped;
-                actions.push(Action::Report(Report::Ended(worker, exit)));
-            }
-            State::Starting { .. } | State::Running { .. } if rules.is_program && exit == Exit::Code(0) => {
-                slot.state = State::Exited;
-                self.last_exit = Some(exit.clone());
-                actions.push(Action::Report(Report::Ended(worker, exit)));
-            }
-            _ => {
-                self.last_exit = Some(exit.clone());
-                actions.push(Action::Report(slot.fail(worker, exit, &rules.policy, now)));
-            }
+        } else if slot.replaces.is_some() {
+            self.roll_failed(index, worker, exit, actions);
+        } else if let Some(successor) = successor {
+            // Its successor is on its way, and takes its place.
+            actions.push(Action::Report(Report::Ended(worker, exit)));
+            self.slots[successor].replaces = None;
+            self.slots.remove(index);
+        } else if comes_back {
+            self.last_exit = Some(exit.clone());
+            actions.push(Action::Report(slot.fail(worker, exit, &self.rules.policy, chance, now)));
+        } else {
+            slot.state = State::Exited;
+            self.last_exit = Some(exit.clone());
+            actions.push(Action::Report(Report::Ended(worker, exit)));
         }
-        self.next_id = next_id;
+    }
+
+    /// Whether a worker that ended so by itself is started again.
+    fn comes_back(&self, exit: &Exit) -> bool {
+        let succeeded = *exit == Exit::Code(0);
+        match self.rules.policy.restart {
+            Restart::Standard => !(self.rules.is_program && succeeded),
+            Restart::Always => true,
+            Restart::OnFailure => !succeeded,
+            Restart::Never => false,
+        }
+    }
+
+    /// A number from 0 to 1 that differs from worker to worker and from daemon to daemon.
+    fn chance(&self, worker: WorkerId) -> f64 {
+        let mut mixed = self.rules.seed ^ worker.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// What is due by now.
@@ -415,19 +455,6 @@ impl Machine {
                     slot.spawn(&mut self.next_id, now, actions);
                 }
                 State::Stopped | State::Running { .. } | State::Exited | State::Fatal => {}
-            }
-        }
-    }
-
-    /// A restart replaces one worker after the other, each when the one before it serves again.
-    fn roll(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        while self.is_settled()
-            && let Some(worker) = self.rolling.pop_front()
-        {
-            let rules = self.rules;
-            if let Some(slot) = self.slot_of(worker) {
-                slot.forgive();
-                slot.stop(Next::Start, &rules, now, actions);
             }
         }
     }

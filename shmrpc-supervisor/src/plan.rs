@@ -2,6 +2,7 @@
 //! pools settled and checked against each other. Starts no worker; a plan that exists can be run.
 
 mod check;
+mod dependencies;
 
 use std::{
     collections::HashMap,
@@ -14,7 +15,7 @@ use shmrpc_core::method::ServiceDescription;
 pub use self::check::checked;
 use crate::{
     config::{Diagnostic, Diagnostics, ServiceSettings, Settings, Source, WebSettings, folder_of, nearest},
-    program::{DESCRIBE_TIMEOUT, Lookup, describe},
+    program::{DESCRIBE_TIMEOUT, Lookup, ProgramStamp, describe},
     sources,
 };
 
@@ -42,6 +43,12 @@ pub struct ServicePlan {
     pub port: Option<u16>,
     /// The largest pool: the ini's bound, or the struct's own if that is smaller.
     pub max_workers: usize,
+    /// Which file that is, so that another one of the same name is told from it.
+    pub stamp: Option<ProgramStamp>,
+    /// Services that it is started after, by their names.
+    pub after: Vec<String>,
+    /// Services that must run before it is started, by their names.
+    pub requires: Vec<String>,
     /// What it offers; `None` for a `program`.
     pub description: Option<ServiceDescription>,
     /// What the ini says.
@@ -98,6 +105,7 @@ impl Plan {
             })
             .collect();
         clashes(&services, &mut faults);
+        dependencies::resolve(&mut services, &mut faults);
         only(&mut services, wanted, &mut faults);
         let mut notes = settings.notes;
         notes.extend(services.iter().filter_map(remote_note));
@@ -120,6 +128,12 @@ fn resolve(
         Source::Program { words, .. } => ("program", &words[0]),
     };
     let fault = |problem: String| Diagnostic::new(line, problem).section(&settings.section).key(key);
+    let given = settings.surroundings;
+    if key == "import_from" && (given.user.is_some() || given.group.is_some()) {
+        // Whoever calls it must be of its user, and so must the runtime folder.
+        let fault = Diagnostic::new(settings.line, "workers run as the daemon's own user");
+        return Err(fault.section(&settings.section).key("user").accepted("with program alone").into());
+    }
     let program = lookup.find(word).map_err(|error| fault(error.to_string()).accepted(PROGRAMS))?;
     if !settings.working_dir.is_dir() {
         let problem = format!("{} is not a folder", settings.working_dir.display());
@@ -131,6 +145,9 @@ fn resolve(
     match &settings.source {
         Source::Program { name, words } => Ok(ServicePlan {
             name: name.clone(),
+            stamp: ProgramStamp::of(&program),
+            after: Vec::new(),
+            requires: Vec::new(),
             program,
             args: words[1..].to_vec(),
             port: settings.port,
@@ -185,6 +202,9 @@ fn served(
     };
     Ok(ServicePlan {
         name,
+        stamp: ProgramStamp::of(&program),
+        after: Vec::new(),
+        requires: Vec::new(),
         program,
         args: Vec::new(),
         port: Some(settings.port.unwrap_or(description.port)),
@@ -245,6 +265,9 @@ fn only(services: &mut Vec<ServicePlan>, wanted: &[String], faults: &mut Diagnos
         }
     }
     if !wanted.is_empty() {
-        services.retain(|service| wanted.iter().any(|word| is(service, word)));
+        let asked = services.iter().filter(|service| wanted.iter().any(|word| is(service, word)));
+        let asked: Vec<String> = asked.map(|service| service.name.clone()).collect();
+        let kept = dependencies::with_required(services, &asked);
+        services.retain(|service| kept.contains(&service.name));
     }
 }

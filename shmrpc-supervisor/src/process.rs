@@ -91,9 +91,9 @@ pub fn spawn(
     let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
     let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
     let pipes = Pipes::new(&stdout_read, &stderr_read)?;
-    let mut command = Command::new(&plan.program);
+    let given = plan.settings.surroundings;
+    let mut command = command(plan);
     command
-        .args(&plan.args)
         .current_dir(&plan.settings.working_dir)
         .env_remove(WorkerConfig::VARIABLE)
         .env(FOLDER_VARIABLE, runtime_dir)
@@ -117,9 +117,39 @@ pub fn spawn(
         }
         command.fd_mappings(mappings).map_err(io::Error::other)?;
     }
+    if let Some(user) = given.user {
+        // Other groups of ours are given up with it.
+        command.uid(user);
+    }
+    if let Some(group) = given.group {
+        command.gid(group);
+    }
     let child = command.spawn()?;
+    if let Some(nice) = given.nice {
+        renice(child.id(), nice);
+    }
     let process = Process::of_child(child, plan.description.is_none())?;
     Ok((process, pipes))
+}
+
+/// The program and its arguments. The umask is a shell's to set, in the child, before it becomes the program.
+fn command(plan: &ServicePlan) -> Command {
+    let Some(umask) = plan.settings.surroundings.umask else {
+        let mut command = Command::new(&plan.program);
+        command.args(&plan.args);
+        return command;
+    };
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "umask \"$0\" && exec \"$@\""]).arg(format!("{umask:03o}"));
+    command.arg(&plan.program).args(&plan.args);
+    command
+}
+
+fn renice(pid: u32, nice: i32) {
+    let process = rustix::process::Pid::from_raw(pid.cast_signed());
+    if let Err(error) = rustix::process::setpriority_process(process, nice) {
+        tracing::warn!(pid, nice, %error, "a worker's niceness cannot be set");
+    }
 }
 
 /// What the worker is told; `None` for a plain program.

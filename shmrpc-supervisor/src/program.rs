@@ -218,6 +218,32 @@ fn end(child: &mut Child) {
     let _reaped = child.wait();
 }
 
+/// Which file a program is: another one under the same name has another stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramStamp {
+    device: u64,
+    inode: u64,
+    len_bytes: u64,
+    modified_s: i64,
+    modified_ns: i64,
+}
+
+impl ProgramStamp {
+    /// The file's stamp; `None` when it cannot be looked at.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let file = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: file.dev(),
+            inode: file.ino(),
+            len_bytes: file.len(),
+            modified_s: file.mtime(),
+            modified_ns: file.mtime_nsec(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,7 +80,7 @@ fn of_service(service: &Supervised, now: Instant) -> ServiceSnapshot {
         port: plan.port,
         tcp_bind: plan.tcp_address().map(|(ip, _)| ip.to_string()),
         status: status_of(service.machine.status()),
-        status_detail: service.machine.detail(now),
+        status_detail: service.waits_for.clone().or_else(|| service.machine.detail(now)),
         min_workers: count(settings.min_proc_num),
         max_workers: count(plan.max_workers),
         force_insecure_serialisation: settings.force_insecure_serialisation,

@@ -1,9 +1,13 @@
-//! The original's rule by which a pool grows and shrinks: a pure function over measurements of CPU. The
-//! daemon does not act on it yet; it keeps `min_proc_num` workers.
+//! When a pool grows and shrinks: a pure function over one sample a second. Two rules: the original's, which
+//! looks at CPU alone, and ours, which looks at how long calls wait and how busy the threads are that run them.
 //!
-//! A worker more when the mean CPU *per worker* exceeds `new_proc_cpu_pc` over `new_proc_avg_over_secs`, and
-//! the last change is as old. One fewer when the *total* stays below it over `kill_proc_avg_over_secs`.
-//! Nothing more while the pool has as much memory as `max_proc_mem_bytes`.
+//! The daemon measures (`daemon/pool.rs`) and hands the advice to the service's machine. Nothing here reads a
+//! clock or knows a process.
+
+mod by_cpu;
+mod by_load;
+#[cfg(test)]
+mod simulation;
 
 use std::{
     collections::VecDeque,
@@ -11,53 +15,129 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::config::Scaling;
+use crate::config::{Autoscale, Scaling};
 
-/// What a pool used at one moment.
+/// What a pool did since the sample before: a second, as a rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
-    /// When.
+    /// The end of that time.
     pub at: Instant,
-    /// All workers' CPU together: 1.0 is one core kept busy.
-    pub cpu_share: f64,
-    /// How many workers there were.
+    /// How many workers served.
     pub workers: usize,
+    /// All their threads together.
+    pub threads: usize,
+    /// Their CPU together, without what was spent on spinning: 1.0 is one core kept busy.
+    pub cpu_share: f64,
+    /// Threads that were in handlers, on average; where handlers do not block threads, CPU if that is more.
+    pub busy: f64,
+    /// Calls that waited to be claimed, on average.
+    pub queued: f64,
+    /// Calls answered a second.
+    pub calls_per_s: f64,
     /// All workers' memory together.
     pub memory_bytes: u64,
 }
 
-/// What the rule asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// Leave the pool as it is.
-    Keep,
-    /// One worker more.
-    Grow,
-    /// One worker fewer.
-    Shrink,
+impl Load {
+    /// The share of threads that were busy.
+    fn utilisation(&self) -> f64 {
+        self.busy / self.threads.max(1) as f64
+    }
+
+    /// How long a call waited on average, by Little's law. Calls that wait while none is answered wait for as
+    /// long as the sample took, at least.
+    fn wait_s(&self) -> f64 {
+        if self.queued <= 0.0 { 0.0 } else { (self.queued / self.calls_per_s.max(1.0)).min(60.0) }
+    }
 }
 
-/// A pool's load as far back as the rule looks.
+/// A size that a pool should have, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// So many workers.
+    pub workers: usize,
+    /// For the log: `queue wait p90 4.1 ms over 20s`.
+    pub reason: String,
+}
+
+/// A pool's load as far back as the rules look, and what has been learnt about it.
 #[derive(Clone, Debug)]
-pub struct History {
+pub struct Scaler {
     loads: VecDeque<Load>,
     changed_at: Instant,
+    /// Sizes at which calls waited too long, and how busy the pool was then. It does not return to such a size
+    /// before it has clearly less to do: so it does not swing between two sizes.
+    too_few: Vec<(usize, f64)>,
 }
 
-impl History {
+impl Scaler {
     /// A pool that has just been started.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { loads: VecDeque::new(), changed_at: now }
+        Self { loads: VecDeque::new(), changed_at: now, too_few: Vec::new() }
     }
 
-    /// The pool has grown or shrunk.
+    /// The pool has grown or shrunk, or its workers are being replaced: what follows is measured anew.
     pub fn changed(&mut self, now: Instant) {
         self.changed_at = now;
     }
 
-    /// Takes a measurement and says what the rule asks for; `bounds` are the pool's.
-    pub fn advise(&mut self, load: Load, rule: &Scaling, bounds: &RangeInclusive<usize>) -> Advice {
+    /// Takes a sample of a pool that should have `size` workers, and says what other size it should have.
+    pub fn advise(
+        &mut self,
+        load: Load,
+        size: usize,
+        rule: &Scaling,
+        bounds: &RangeInclusive<usize>,
+    ) -> Option<Advice> {
+        self.keep(load, rule);
+        let too_large = rule.max_proc_mem_bytes.filter(|most| load.memory_bytes > *most);
+        let may_shrink = size > *bounds.start();
+        if let Some(most) = too_large {
+            let settled = self.look_back(load.at, rule.new_proc_avg_over).is_some();
+            let reason = format!("{} bytes of memory exceed max_proc_mem_bytes {most}", load.memory_bytes);
+            return (may_shrink && settled).then_some(Advice { workers: size - 1, reason });
+        }
+        // While workers are missing or about to go, their load says nothing about the pool.
+        if load.workers != size {
+            return None;
+        }
+        let has_room = rule.max_proc_mem_bytes.is_none_or(|most| load.memory_bytes < most);
+        let more = if size < *bounds.end() && has_room { self.reason_for_more(&load, rule) } else { None };
+        if let Some(reason) = more {
+            return Some(Advice { workers: size + 1, reason });
+        }
+        let fewer = if may_shrink { self.reason_for_fewer(&load, rule) } else { None };
+        fewer.map(|reason| Advice { workers: size - 1, reason })
+    }
+
+    fn reason_for_more(&mut self, load: &Load, rule: &Scaling) -> Option<String> {
+        let loads: Vec<Load> = self.look_back(load.at, rule.new_proc_avg_over)?.copied().collect();
+        match rule.autoscale {
+            Autoscale::Off => None,
+            Autoscale::Original => by_cpu::reason_for_more(&loads, rule),
+            Autoscale::Load => {
+                let reason = by_load::reason_for_more(&loads, rule)?;
+                self.too_few.retain(|(size, _)| *size != load.workers);
+                self.too_few.push((load.workers, by_load::mean_busy(&loads)));
+                Some(reason)
+            }
+        }
+    }
+
+    fn reason_for_fewer(&self, load: &Load, rule: &Scaling) -> Option<String> {
+        let loads: Vec<Load> = self.look_back(load.at, rule.kill_proc_avg_over)?.copied().collect();
+        match rule.autoscale {
+            Autoscale::Off => None,
+            Autoscale::Original => by_cpu::reason_for_fewer(&loads, rule),
+            Autoscale::Load => {
+                let known = self.too_few.iter().find(|(size, _)| *size + 1 == load.workers);
+                by_load::reason_for_fewer(&loads, known.map(|(_, busy)| *busy), rule)
+            }
+        }
+    }
+
+    fn keep(&mut self, load: Load, rule: &Scaling) {
         self.loads.push_back(load);
         let longest = rule.new_proc_avg_over.max(rule.kill_proc_avg_over);
         let is_old = |first: &Load| load.at.saturating_duration_since(first.at) > longest;
@@ -65,31 +145,6 @@ impl History {
         while self.loads.get(1).is_some_and(is_old) {
             self.loads.pop_front();
         }
-        if load.workers < *bounds.end() && self.wants_more(&load, rule) {
-            Advice::Grow
-        } else if load.workers > *bounds.start() && self.wants_fewer(&load, rule) {
-            Advice::Shrink
-        } else {
-            Advice::Keep
-        }
-    }
-
-    fn wants_more(&self, now: &Load, rule: &Scaling) -> bool {
-        let has_room = rule.max_proc_mem_bytes.is_none_or(|most| now.memory_bytes < most);
-        let mean = self.look_back(now.at, rule.new_proc_avg_over).map(|loads| {
-            let (mut sum, mut count) = (0.0, 0_u32);
-            for load in loads {
-                sum += load.cpu_share / load.workers.max(1) as f64;
-                count += 1;
-            }
-            sum / f64::from(count.max(1))
-        });
-        has_room && mean.is_some_and(|mean| mean > rule.new_proc_cpu_pc)
-    }
-
-    fn wants_fewer(&self, now: &Load, rule: &Scaling) -> bool {
-        let loads = self.look_back(now.at, rule.kill_proc_avg_over);
-        loads.is_some_and(|mut loads| loads.all(|load| load.cpu_share < rule.new_proc_cpu_pc))
     }
 
     /// The loads of so long; `None` before the pool has been as it is for so long.
@@ -97,71 +152,12 @@ impl History {
         let is_full = |at: Instant| now.saturating_duration_since(at) >= over;
         let first = self.loads.front()?;
         (is_full(first.at) && is_full(self.changed_at))
-            .then(|| self.loads.iter().filter(move |load| now.saturating_duration_since(load.at) <= over))
+            .then(|| self.loads.iter().filter(move |load| now.saturating_duration_since(load.at) < over))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULE: Scaling = Scaling {
-        new_proc_cpu_pc: 0.3,
-        new_proc_avg_over: Duration::from_secs(20),
-        kill_proc_avg_over: Duration::from_secs(240),
-        max_proc_mem_bytes: Some(1000),
-    };
-
-    /// Plays one load a second, `(cpu_share, memory_bytes)` by second and workers; at which second which
-    /// advice was given, and followed.
-    fn play(seconds: u64, load: impl Fn(u64, usize) -> (f64, u64)) -> Vec<(u64, Advice)> {
-        let start = Instant::now();
-        let (mut history, mut workers, mut advices) = (History::new(start), 1, Vec::new());
-        for second in 0..seconds {
-            let at = start + Duration::from_secs(second);
-            let (cpu_share, memory_bytes) = load(second, workers);
-            let advice = history.advise(Load { at, cpu_share, workers, memory_bytes }, &RULE, &(1..=3));
-            match advice {
-                Advice::Keep => continue,
-                Advice::Grow => workers += 1,
-                Advice::Shrink => workers -= 1,
-            }
-            history.changed(at);
-            advices.push((second, advice));
-        }
-        advices
-    }
-
-    #[test]
-    fn a_busy_pool_grows_once_in_a_look_back_up_to_its_bound() {
-        let advices = play(200, |_, workers| (workers as f64 * 0.9, 0));
-        assert_eq!(advices, [(20, Advice::Grow), (40, Advice::Grow)]);
-    }
-
-    #[test]
-    fn the_mean_is_per_worker() {
-        // 0.5 on one worker is much, on two it is not.
-        assert_eq!(play(200, |_, _| (0.5, 0)), [(20, Advice::Grow)]);
-    }
-
-    #[test]
-    fn a_quiet_pool_shrinks_only_after_the_long_look_back() {
-        let advices = play(800, |second, workers| if second < 50 { (workers as f64, 0) } else { (0.1, 0) });
-        assert_eq!(advices[..2], [(20, Advice::Grow), (40, Advice::Grow)]);
-        assert_eq!(advices[2..], [(290, Advice::Shrink), (530, Advice::Shrink)]);
-    }
-
-    #[test]
-    fn one_busy_moment_keeps_the_pool() {
-        let busy_now_and_then = |second: u64, _| {
-            let share = if second < 25 || second.is_multiple_of(200) { 0.9 } else { 0.0 };
-            (share, 0)
-        };
-        assert_eq!(play(1000, busy_now_and_then), [(20, Advice::Grow)]);
-    }
-
-    #[test]
-    fn a_pool_with_too_much_memory_does_not_grow() {
-        assert_eq!(play(200, |_, _| (3.0, 1000)), []);
-    }
+/// A mean; 0 of nothing.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+    sum / f64::from(count.max(1))
 }

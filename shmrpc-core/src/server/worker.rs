@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -30,6 +30,8 @@ use crate::{
     },
 };
 
+/// Between two looks of a worker that has anything to do.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Between a SIGHUP and the look at who may have sent it.
 const HANGUP_DELAY: Duration = Duration::from_millis(200);
 
@@ -228,6 +230,16 @@ async fn hung_up(hangup: Option<Signal>, worker: &Worker) {
     std::future::pending().await
 }
 
+/// Lets a slice of time pass, in which the worker looks at itself: once at rest, often while it has anything to do.
+fn look_for(worker: &Weak<Worker>, slice: Duration) {
+    let until = Instant::now() + slice;
+    while Instant::now() < until {
+        let is_active = worker.upgrade().is_some_and(|worker| worker.look());
+        let left = until.saturating_duration_since(Instant::now());
+        std::thread::sleep(if is_active { left.min(LOOK_INTERVAL) } else { left });
+    }
+}
+
 /// While no supervisor reads this worker's output, throws it away, so that printing neither fails nor
 /// blocks for ever; how much that was stands in the service's log when a supervisor is back. The supervisor comes first: its absence has to last for a second.
 fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
@@ -249,7 +261,7 @@ fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
                 log::logger().warning(&text);
                 dropped_bytes = 0;
             }
-            std::thread::sleep(slice);
+            look_for(worker, slice);
             continue;
         }
         let mut polled = [

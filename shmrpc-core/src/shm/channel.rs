@@ -310,6 +310,16 @@ impl Channel {
         (self.entry(next).load(Ordering::Acquire) >> 32) as u32 == next.wrapping_add(1)
     }
 
+    /// How many calls nobody has claimed, as far as they can be seen from outside while others claim.
+    pub(crate) fn waiting(&self) -> usize {
+        let next = self.next_unclaimed();
+        let is_there = |offset: &u32| {
+            let index = next.wrapping_add(*offset);
+            (self.entry(index).load(Ordering::Acquire) >> 32) as u32 == index.wrapping_add(1)
+        };
+        (0..self.slots as u32).take_while(is_there).count()
+    }
+
     /// Claims the next call, if there is one.
     pub(crate) fn try_claim(&self, me: Claimer) -> Option<Claimed> {
         let mut head = self.head().load(Ordering::Acquire);

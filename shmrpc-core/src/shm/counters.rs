@@ -11,10 +11,12 @@ use std::{
 };
 
 use super::region::{Region, RegionError, page_bytes};
-use crate::observe::{LatencyHistogram, MethodCounters};
+use crate::observe::{LatencyHistogram, MethodCounters, Occupancy};
 
 /// A word in the header, beside the numbers of methods and tables.
 const HEARTBEAT: usize = 16;
+/// Four more, in the order of [`Occupancy`]'s fields.
+const OCCUPANCY: usize = 24;
 const FIELDS: usize = 5;
 const METHOD_BYTES: usize = ((FIELDS + LatencyHistogram::BUCKETS) * 8).next_multiple_of(128);
 const HEADER_BYTES: usize = 128;
@@ -115,6 +117,28 @@ impl Counters {
         self.region.word64(HEARTBEAT).load(Ordering::Relaxed)
     }
 
+    /// Calls answered, of all methods.
+    pub(crate) fn calls(&self) -> u64 {
+        let of = |table| (0..self.methods).map(move |method| &self.fields(table, method)[0]);
+        let words = (0..self.tables).flat_map(of);
+        words.fold(0_u64, |sum, word| sum.wrapping_add(word.load(Ordering::Relaxed)))
+    }
+
+    /// Adds a look at how many threads are in handlers and how many calls wait. One thread alone does so.
+    pub(crate) fn note_occupancy(&self, seen: Occupancy) {
+        // `looks` last, pairing with the Acquire load in `occupancy`: no sum is behind its number of looks.
+        let sums = [(3, seen.apart), (2, seen.queued), (1, seen.busy), (0, seen.looks)];
+        for (field, by) in sums {
+            self.region.word64(OCCUPANCY + field * 8).fetch_add(by, Ordering::Release);
+        }
+    }
+
+    /// The sums of all looks.
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        let sum = |field: usize| self.region.word64(OCCUPANCY + field * 8).load(Ordering::Acquire);
+        Occupancy { looks: sum(0), busy: sum(1), queued: sum(2), apart: sum(3) }
+    }
+
     /// All counters now. Fields of one method may be a call apart from each other.
     pub(crate) fn read(&self) -> Vec<MethodCounters> {
         let sum = |method: usize, field: usize| {
@@ -169,6 +193,18 @@ mod tests {
         assert_eq!((read[0].calls, read[1].calls, read[1].errors), (0, 2, 1));
         assert_eq!((read[1].bytes_in, read[1].bytes_out), (11, 22));
         assert_eq!(read[1].total, Duration::from_micros(4));
+    }
+
+    #[test]
+    fn looks_are_added_up() {
+        let worker = Counters::create(1, 1).unwrap();
+        let before = worker.occupancy();
+        for queued in [0, 6] {
+            worker.note_occupancy(Occupancy { looks: 1, busy: 2, queued, apart: 1 });
+        }
+        let seen = worker.occupancy().since(before);
+        assert_eq!(seen, Occupancy { looks: 2, busy: 4, queued: 6, apart: 2 });
+        assert_eq!(before.since(worker.occupancy()), Occupancy::default(), "a new worker in its place");
     }
 
     #[test]

@@ -15,7 +15,9 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics},
     ini::Section,
     keys::{DEFAULTS, WEB},
+    pool::{Recycling, Scaling, recycling, scaling},
     reader::Reader,
+    surroundings::{Dependencies, Surroundings, dependencies, surroundings},
     value,
 };
 
@@ -69,6 +71,12 @@ pub struct ServiceSettings {
     pub watchdog_timeout: Option<Duration>,
     /// When to have more workers, or fewer.
     pub scaling: Scaling,
+    /// When a worker has done enough.
+    pub recycling: Recycling,
+    /// Surroundings of the workers' processes.
+    pub surroundings: Surroundings,
+    /// Other services without which it is not started, by name or section; and those that it only comes after.
+    pub dependencies: Dependencies,
 }
 
 /// What a service's workers run.
@@ -93,12 +101,19 @@ pub enum Source {
 }
 
 /// The times and limits by which a service's workers are kept alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
+    /// Which workers that end by themselves are started again.
+    pub restart: Restart,
+    /// New workers are ready before old ones go, where the pool may be larger by one for that time.
+    pub surge: bool,
     /// The first delay before a dead worker is replaced; each further one doubles.
     pub restart_delay: Duration,
     /// The longest delay.
     pub restart_delay_max: Duration,
+    /// Delays are longer by up to this share of themselves, by chance, so that what died together does not come
+    /// back together.
+    pub restart_jitter: f64,
     /// So many failed starts within [`Self::start_limit_interval`] are Fatal.
     pub start_limit: usize,
     /// See [`Self::start_limit`].
@@ -113,11 +128,27 @@ pub struct Policy {
     pub stop_signal: Signal,
 }
 
+/// Which workers that end by themselves are started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// All; a plain program only if it failed.
+    Standard,
+    /// All.
+    Always,
+    /// Those that did not exit with code 0.
+    OnFailure,
+    /// None.
+    Never,
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            restart: Restart::Standard,
+            surge: true,
             restart_delay: Duration::from_millis(100),
             restart_delay_max: Duration::from_secs(30),
+            restart_jitter: 0.2,
             start_limit: 5,
             start_limit_interval: Duration::from_mins(1),
             start_timeout: Duration::from_secs(30),
@@ -126,20 +157,6 @@ impl Default for Policy {
             stop_signal: Signal::SIGTERM,
         }
     }
-}
-
-/// The rule of the original by which a pool grows and shrinks between its bounds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scaling {
-    /// One core is 1.0: mean CPU per worker above which a worker is added, and total CPU below which one
-    /// is taken away.
-    pub new_proc_cpu_pc: f64,
-    /// Over how long the mean must exceed it.
-    pub new_proc_avg_over: Duration,
-    /// Over how long the total must stay below it.
-    pub kill_proc_avg_over: Duration,
-    /// No worker is added while the pool has as much memory.
-    pub max_proc_mem_bytes: Option<u64>,
 }
 
 /// What a section and the defaults have in common.
@@ -159,6 +176,8 @@ pub(super) struct Common {
     orphan_timeout: Option<Duration>,
     watchdog_timeout: Option<Duration>,
     scaling: Scaling,
+    recycling: Recycling,
+    surroundings: Surroundings,
 }
 
 /// Reads the keys that may stand in `[defaults]`.
@@ -216,12 +235,26 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
             })
             .unwrap_or(Some(Duration::from_secs(10))),
         scaling: scaling(reader),
+        recycling: recycling(reader),
+        surroundings: surroundings(reader),
     }
 }
 
 fn policy(reader: &mut Reader<'_>) -> Policy {
     let standard = Policy::default();
+    let share = |text: &str| text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+    let restart = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "always" => Some(Restart::Always),
+        "on-failure" => Some(Restart::OnFailure),
+        "never" | "no" => Some(Restart::Never),
+        _ => None,
+    };
     let policy = Policy {
+        restart: reader.read("restart", "always, on-failure or never", restart).unwrap_or(standard.restart),
+        surge: boolean(reader, "surge", standard.surge),
+        restart_jitter: reader
+            .read("restart_jitter", "a share of the delay from 0 to 1, such as 0.2", share)
+            .unwrap_or(standard.restart_jitter),
         restart_delay: time(reader, "restart_delay", standard.restart_delay),
         restart_delay_max: time(reader, "restart_delay_max", standard.restart_delay_max),
         start_limit: reader.number("start_limit", 1, 1000).unwrap_or(standard.start_limit),
@@ -242,18 +275,6 @@ fn policy(reader: &mut Reader<'_>) -> Policy {
         reader.fault(Diagnostic::new(line, problem).key("restart_delay"));
     }
     policy
-}
-
-fn scaling(reader: &mut Reader<'_>) -> Scaling {
-    let share = |text: &str| text.parse().ok().filter(|share: &f64| *share > 0.0 && *share <= 1024.0);
-    Scaling {
-        new_proc_cpu_pc: reader
-            .read("new_proc_cpu_pc", "a share of one core, such as 0.3", share)
-            .unwrap_or(0.3),
-        new_proc_avg_over: time(reader, "new_proc_avg_over_secs", Duration::from_secs(20)),
-        kill_proc_avg_over: time(reader, "kill_proc_avg_over_secs", Duration::from_mins(4)),
-        max_proc_mem_bytes: reader.read("max_proc_mem_bytes", value::ACCEPTED_SIZE, value::size_bytes),
-    }
 }
 
 fn boolean(reader: &mut Reader<'_>, key: &str, standard: bool) -> bool {
@@ -288,6 +309,7 @@ pub(super) fn read(
         reader.fault(Diagnostic::new(section.line, problem).key("port").accepted("1 to 65535"));
     }
     let common = common(&mut reader, base);
+    let dependencies = dependencies(&mut reader);
     let source = source?;
     let source_line = reader.line(match source {
         Source::Import { .. } => "import_from",
@@ -315,6 +337,9 @@ pub(super) fn read(
         orphan_timeout: common.orphan_timeout,
         watchdog_timeout: common.watchdog_timeout,
         scaling: common.scaling,
+        recycling: common.recycling,
+        surroundings: common.surroundings,
+        dependencies,
     })
 }
 

@@ -149,6 +149,7 @@ impl Loop {
                 for service in &mut self.services {
                     service.sampled(&usages);
                     service.watch(&around);
+                    service.steer(&around);
                 }
             }
             Message::Reloaded(result) => {
@@ -165,7 +166,11 @@ impl Loop {
         let around = self.around.clone();
         let ours = self.services.iter_mut().find(|service| service.has(view.pid()));
         match ours {
-            Some(service) if service.name() == view.service() => service.ready(&view, &around),
+            Some(service) if service.name() == view.service() => {
+                service.ready(&view, &around);
+                // It may offer other methods than those before it.
+                self.handle.forget(view.service());
+            }
             Some(_) => {}
             None => self.strangers.push((view, Instant::now())),
         }
@@ -201,6 +206,7 @@ impl Loop {
             return Err(ControlError::ShuttingDown);
         }
         let around = self.around.clone();
+        let is_queued = self.startup.iter().any(|queued| queued == name);
         let service = self
             .services
             .iter_mut()
@@ -210,15 +216,20 @@ impl Loop {
         let stays = matches!(service.fate, Fate::Stays);
         let (event, makes_sense) = match action {
             Action::Start => (Event::Start, status.can_start()),
-            Action::Stop => (Event::Stop, status.can_stop()),
+            Action::Stop => (Event::Stop, status.can_stop() || is_queued),
             Action::Restart => (Event::Restart, true),
         };
         if !makes_sense || !stays {
             return Err(ControlError::Conflict { service: name.to_owned(), action, status });
         }
-        tracing::info!(service = name, "{} ordered", action.name());
+        service.say(None, &format!("{} ordered", action.name()), &around);
         self.startup.retain(|queued| queued != name);
-        service.handle(event, &around);
+        if event == Event::Start {
+            self.start_by_hand(name);
+        } else {
+            service.waits_for = None;
+            service.handle(event, &around);
+        }
         Ok(())
     }
 
@@ -236,33 +247,7 @@ impl Loop {
         self.handle.publish(report::snapshot(&self.host, &self.services, Instant::now()));
     }
 
-    /// Starts the services that wait for their turn, as far as it has come.
-    fn advance(&mut self) {
-        if !self.expected.is_empty() && Instant::now() < self.held_until {
-            return;
-        }
-        self.expected.clear();
-        let around = self.around.clone();
-        loop {
-            let waited_for = self.starting.as_ref().and_then(|name| self.find(name));
-            if waited_for.is_some_and(|service| !service.machine.is_settled()) {
-                return;
-            }
-            self.starting = None;
-            let Some(name) = self.startup.pop_front() else { break };
-            if let Some(service) = self.services.iter_mut().find(|service| service.name() == name) {
-                service.handle(Event::Start, &around);
-                if service.plan.settings.wait_until_completed {
-                    self.starting = Some(name);
-                }
-            }
-        }
-        if !std::mem::replace(&mut self.announced, true) {
-            self.announce();
-        }
-    }
-
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         let running = |service: &&Supervised| service.machine.status() == Status::Running;
         let (ready, all) = (self.services.iter().filter(running).count(), self.services.len());
         let address = self.address;

@@ -9,12 +9,13 @@ use self::difference::{Difference, differences};
 use super::{
     Message, bind_service,
     event_loop::Loop,
+    pool::rule_of,
     supervised::{Fate, Supervised},
 };
 use crate::{
-    config::Diagnostics,
+    config::{Autoscale, Diagnostics},
     listen::ListenError,
-    machine::{Event, Status},
+    machine::Event,
     plan::{Plan, ServicePlan},
     sources,
 };
@@ -108,34 +109,47 @@ impl Loop {
         self.services.sort_by_key(|service| place(service).unwrap_or(usize::MAX));
     }
 
+    /// A service whose workers would notice nothing.
     fn replan(&mut self, plan: ServicePlan) {
         let around = self.around.clone();
         if let Some(service) = self.services.iter_mut().find(|service| service.name() == plan.name) {
-            let resized = plan.settings.min_proc_num != service.plan.settings.min_proc_num;
-            // A change that had not come to pass yet is taken back.
-            let fate = std::mem::replace(&mut service.fate, Fate::Stays);
-            if matches!(fate, Fate::Goes | Fate::Changes(_, _, true)) {
-                service.handle(Event::Start, &around);
-            }
-            service.plan = plan;
-            if resized {
-                let count = service.plan.settings.min_proc_num;
+            let bounds = |plan: &ServicePlan| (plan.settings.min_proc_num, plan.max_workers);
+            let is_resized = bounds(&plan) != bounds(&service.plan);
+            let comes_back = matches!(std::mem::replace(&mut service.fate, Fate::Stays), Fate::Goes);
+            service.set_plan(plan);
+            if is_resized && service.machine.fixed().is_none() {
+                let most = service.plan.max_workers.max(service.plan.settings.min_proc_num);
+                let count = service.machine.size().clamp(service.plan.settings.min_proc_num, most);
+                let count = if rule_of(&service.plan) == Autoscale::Off {
+                    service.plan.settings.min_proc_num
+                } else {
+                    count
+                };
                 service.handle(Event::Resize(count), &around);
+            }
+            if comes_back {
+                service.handle(Event::Start, &around);
             }
         }
     }
 
+    /// A service whose workers are replaced: new ones are what the new plan says, and old ones serve until those
+    /// are ready.
     fn replace(&mut self, plan: ServicePlan, listener: Option<TcpListener>) {
         let around = self.around.clone();
+        self.handle.forget(&plan.name);
         if let Some(service) = self.services.iter_mut().find(|service| service.name() == plan.name) {
-            let is_queued = self.startup.iter().any(|name| *name == plan.name);
-            let starts = match service.fate {
-                Fate::Stays => service.machine.status() != Status::Stopped || is_queued,
-                Fate::Changes(_, _, starts) => starts,
-                Fate::Goes => true,
-            };
-            service.fate = Fate::Changes(Box::new(plan), listener, starts);
-            service.handle(Event::Stop, &around);
+            if plan.tcp_address() != service.plan.tcp_address() {
+                // Old workers have the old one, and keep it.
+                service.listener = listener;
+            }
+            let name = plan.name.clone();
+            self.replan(plan);
+            if let Some(service) = self.services.iter_mut().find(|service| service.name() == name)
+                && service.machine.is_wanted()
+            {
+                service.handle(Event::Restart, &around);
+            }
         }
     }
 
@@ -148,7 +162,7 @@ impl Loop {
         }
     }
 
-    /// Services that a reload removed or changed, and whose last worker is gone.
+    /// Services that a reload removed, and whose last worker is gone.
     pub(super) fn fulfil_fates(&mut self) {
         let handle = self.handle.clone();
         self.services.retain(|service| {
@@ -158,23 +172,6 @@ impl Loop {
             }
             !goes
         });
-        let mut next_id = self.next_id;
-        for service in &mut self.services {
-            if !service.machine.is_empty() || !matches!(service.fate, Fate::Changes(..)) {
-                continue;
-            }
-            let fate = std::mem::replace(&mut service.fate, Fate::Stays);
-            let Fate::Changes(plan, new_listener, starts) = fate else { continue };
-            let keeps_port = plan.tcp_address() == service.plan.tcp_address();
-            let listener = if keeps_port { service.listener.take() } else { new_listener };
-            next_id += 1 << 40;
-            handle.forget(&plan.name);
-            if starts && !self.startup.contains(&plan.name) {
-                self.startup.push_back(plan.name.clone());
-            }
-            *service = Supervised::new(*plan, listener, next_id);
-        }
-        self.next_id = next_id;
     }
 
     fn new_ids(&mut self) -> u64 {

@@ -2,11 +2,12 @@
 //! counted. Carries out the machine's actions; decides nothing itself.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
+    hash::{BuildHasher, Hasher},
     net::TcpListener,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use shmrpc_core::{
@@ -18,9 +19,11 @@ use tokio::sync::mpsc;
 
 use super::{
     Message,
+    pool::{Measured, Seen, rule_of},
     watchdog::{self, Watchdog},
 };
 use crate::{
+    config::Autoscale,
     machine::{Action, Event, Exit, Machine, Report, Rules, Status, WorkerId},
     output::{self, Destination, LogFiles},
     plan::ServicePlan,
@@ -44,8 +47,6 @@ pub(crate) enum Fate {
     Stays,
     /// A reload has removed it.
     Goes,
-    /// A reload has changed it: the new plan, its listener, and whether to start it.
-    Changes(Box<ServicePlan>, Option<TcpListener>, bool),
 }
 
 /// A live process.
@@ -53,7 +54,8 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) started: Instant,
     pub(crate) usage: Usage,
-    view: Option<Arc<WorkerView>>,
+    pub(super) view: Option<Arc<WorkerView>>,
+    pub(super) seen: Seen,
     watchdog: Watchdog,
     mark: String,
 }
@@ -70,13 +72,17 @@ pub(crate) struct Supervised {
     /// Counters of the methods as of the last sample, dead workers included.
     pub(crate) methods: Vec<(MethodDescription, MethodCounters)>,
     dead: HashMap<MethodId, MethodCounters>,
+    pub(super) measured: Measured,
+    /// A service that must run before this one is started.
+    pub(crate) waits_for: Option<String>,
+    seed: u64,
 }
 
 impl Supervised {
     /// A stopped service. `first_id` is where its workers' numbers begin.
     pub(crate) fn new(plan: ServicePlan, listener: Option<TcpListener>, first_id: u64) -> Self {
-        let rules = Rules { policy: plan.settings.policy, is_program: plan.description.is_none() };
-        let machine = Machine::new(rules, plan.settings.min_proc_num, first_id);
+        let seed = RandomState::new().build_hasher().finish();
+        let machine = Machine::new(rules_of(&plan, seed), first_id);
         let mut service = Self {
             plan,
             machine,
@@ -86,9 +92,20 @@ impl Supervised {
             since: None,
             methods: Vec::new(),
             dead: HashMap::new(),
+            measured: Measured::new(Instant::now()),
+            waits_for: None,
+            seed,
         };
         service.count();
         service
+    }
+
+    /// Another plan holds from now on; whether present workers are replaced is for the caller to say.
+    pub(crate) fn set_plan(&mut self, plan: ServicePlan) {
+        self.machine.set_rules(rules_of(&plan, self.seed));
+        self.plan = plan;
+        self.measured = Measured::new(Instant::now());
+        self.count();
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -193,8 +210,8 @@ impl Supervised {
             }
         }
         let (started, usage) = (Instant::now(), Usage::default());
-        let watchdog = Watchdog::default();
-        self.running.insert(worker, Running { process, started, usage, view: None, watchdog, mark });
+        let (watchdog, seen) = (Watchdog::default(), Seen::default());
+        self.running.insert(worker, Running { process, started, usage, view: None, seen, watchdog, mark });
         Ok(())
     }
 
@@ -260,9 +277,12 @@ impl Supervised {
     fn count(&mut self) {
         let mut sums = self.dead.clone();
         let mut description = self.plan.description.as_ref();
-        for view in self.running.values().filter_map(|running| running.view.as_ref()) {
+        for running in self.running.values_mut() {
+            let Some(view) = &running.view else { continue };
             description = Some(view.description());
+            running.seen.calls = 0;
             for (id, counters) in counters_of(view) {
+                running.seen.calls = running.seen.calls.saturating_add(counters.calls);
                 sums.entry(id).or_default().add(&counters);
             }
         }
@@ -274,24 +294,12 @@ impl Supervised {
     }
 
     fn report(&self, report: &Report, around: &Surroundings) {
-        let (worker, text) = match report {
-            Report::Ready(worker) => (worker, "ready".to_owned()),
-            Report::Ended(worker, exit) => (worker, exit.to_string()),
-            Report::Died(worker, exit, delay) => (worker, format!("{exit}; next start in {}", short(*delay))),
-            Report::GaveUp(worker, exit, count) => {
-                (worker, format!("{exit}; given up after {count} failures"))
-            }
-            Report::NotReady(worker, after) => (worker, format!("not ready after {}: killed", short(*after))),
-            Report::Silent(worker, time) => (worker, format!("has not run for {}: killed", short(*time))),
-            Report::NotStopped(worker, after) => {
-                (worker, format!("did not stop within {}: killed", short(*after)))
-            }
-        };
-        let pid = self.running.get(worker).map(|running| running.process.pid());
-        self.say(pid, &text, around);
+        let running = report.worker().and_then(|worker| self.running.get(&worker));
+        self.say(running.map(|running| running.process.pid()), &report.to_string(), around);
     }
 
-    fn say(&self, pid: Option<u32>, text: &str, around: &Surroundings) {
+    /// An event of this service, for the log and the page.
+    pub(crate) fn say(&self, pid: Option<u32>, text: &str, around: &Surroundings) {
         let service = self.name();
         tracing::info!(service, pid, "{text}");
         around.tail.push(service, pid, LogStream::Daemon, text.to_owned());
@@ -303,6 +311,15 @@ fn counters_of(view: &WorkerView) -> impl Iterator<Item = (MethodId, MethodCount
     ids.zip(view.counters())
 }
 
-fn short(time: Duration) -> String {
-    format!("{time:?}")
+fn rules_of(plan: &ServicePlan, seed: u64) -> Rules {
+    let min = plan.settings.min_proc_num;
+    let cap = plan.description.as_ref().and_then(|description| description.max_workers);
+    Rules {
+        policy: plan.settings.policy,
+        is_program: plan.description.is_none(),
+        min,
+        max: if rule_of(plan) == Autoscale::Off { min } else { plan.max_workers },
+        cap: cap.map(|cap| cap.max(1) as usize),
+        seed,
+    }
 }

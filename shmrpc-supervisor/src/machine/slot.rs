@@ -16,6 +16,10 @@ pub(super) struct Slot {
     failures: VecDeque<Instant>,
     /// Failures since the last stable run.
     streak: u32,
+    /// Its process is the successor of that worker, and not ready yet: one more than the pool should have.
+    pub(super) replaces: Option<WorkerId>,
+    /// It goes with its process.
+    pub(super) leaves: bool,
 }
 
 /// A slot's state.
@@ -73,6 +77,16 @@ impl State {
 }
 
 impl Slot {
+    /// The place of a worker's successor.
+    pub(super) fn successor_of(worker: WorkerId) -> Self {
+        Self { replaces: Some(worker), ..Self::default() }
+    }
+
+    /// Whether it counts as one of the pool.
+    pub(super) fn is_regular(&self) -> bool {
+        !self.leaves && self.replaces.is_none()
+    }
+
     /// When time changes its state.
     pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
         match self.state {
@@ -106,6 +120,8 @@ impl Slot {
 
     /// Asks the process to end, if there is one; `next` is what follows.
     pub(super) fn stop(&mut self, next: Next, rules: &Rules, now: Instant, actions: &mut Vec<Action>) {
+        // A place that was to go, or was one too many, does not stay.
+        self.leaves |= next == Next::Go || self.replaces.is_some();
         match &mut self.state {
             State::Starting { worker, .. } | State::Running { worker, .. } => {
                 let worker = *worker;
@@ -122,6 +138,7 @@ impl Slot {
 
     /// Kills the process, if there is one.
     pub(super) fn kill(&mut self, next: Next, actions: &mut Vec<Action>) {
+        self.leaves |= next != Next::Fail && self.replaces.is_some();
         match self.state.worker() {
             Some(worker) => {
                 self.state = State::Stopping { worker, kill_at: None, next };
@@ -131,8 +148,15 @@ impl Slot {
         }
     }
 
-    /// Its process is gone against our will: wait and try again, or give up.
-    pub(super) fn fail(&mut self, worker: WorkerId, exit: Exit, policy: &Policy, now: Instant) -> Report {
+    /// Its process is gone against our will: wait and try again, or give up. `chance` is from 0 to 1.
+    pub(super) fn fail(
+        &mut self,
+        worker: WorkerId,
+        exit: Exit,
+        policy: &Policy,
+        chance: f64,
+        now: Instant,
+    ) -> Report {
         if let State::Running { since, .. } = self.state
             && now.saturating_duration_since(since) >= policy.start_limit_interval
         {
@@ -150,7 +174,8 @@ impl Slot {
             self.state = State::Fatal;
             return Report::GaveUp(worker, exit, self.failures.len());
         }
-        let delay = delay(policy, self.streak);
+        let delay = delay(policy, self.streak).mul_f64(1.0 + policy.restart_jitter * chance);
+        let delay = Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         self.streak = self.streak.saturating_add(1);
         self.state = State::Backoff { until: now + delay };
         Report::Died(worker, exit, delay)

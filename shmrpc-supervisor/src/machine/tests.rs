@@ -1,5 +1,7 @@
 //! Tables of events with injected time: each step is (milliseconds, event, actions, status after it).
 
+mod roll;
+
 use std::time::{Duration, Instant};
 
 use super::{Action, Event, Exit, Machine, Report, Rules, Status, WorkerId};
@@ -27,10 +29,33 @@ fn ended(number: u64, code: i32) -> Action {
     Action::Report(Report::Ended(w(number), Exit::Code(code)))
 }
 
+fn rules(is_program: bool, slots: usize) -> Rules {
+    let policy = Policy { restart_jitter: 0.0, ..Policy::default() };
+    Rules { policy, is_program, min: slots, max: slots, cap: None, seed: 0 }
+}
+
+/// Workers that are replaced go before their successors come.
+fn in_place(is_program: bool, slots: usize) -> Rules {
+    let mut rules = rules(is_program, slots);
+    rules.policy.surge = false;
+    rules
+}
+
+fn report(report: Report) -> Action {
+    Action::Report(report)
+}
+
+fn replacing(number: u64, count: usize, all: usize) -> Action {
+    report(Report::Replacing(w(number), count, all))
+}
+
 fn play(is_program: bool, slots: usize, steps: Vec<Step>) -> Machine {
+    play_by(rules(is_program, slots), steps)
+}
+
+fn play_by(rules: Rules, steps: Vec<Step>) -> Machine {
     let start = Instant::now();
-    let policy = Policy::default();
-    let mut machine = Machine::new(Rules { policy, is_program }, slots, 0);
+    let mut machine = Machine::new(rules, 0);
     for (number, (at_ms, event, actions, status)) in steps.into_iter().enumerate() {
         let done = machine.handle(event.clone(), start + Duration::from_millis(at_ms));
         assert_eq!(done, actions, "actions of step {number}, {event:?}");
@@ -87,8 +112,9 @@ fn two_workers_start_serve_and_stop() {
 #[test]
 fn crash_loop() {
     let start = Instant::now();
-    let policy = Policy { start_limit: 1000, ..Policy::default() };
-    let mut machine = Machine::new(Rules { policy, is_program: false }, 1, 0);
+    let mut rules = rules(false, 1);
+    rules.policy.start_limit = 1000;
+    let mut machine = Machine::new(rules, 0);
     let mut now = start;
     let mut delays = Vec::new();
     let mut actions = machine.handle(Event::Start, now);
@@ -192,42 +218,6 @@ fn a_start_during_a_stop_waits_for_the_old_worker() {
             (2, Event::Stop, vec![Action::Stop(w(1))], Status::Stopping),
             (3, Event::Start, vec![], Status::Starting),
             (4, exited(1, 0), vec![ended(1, 0), Action::Spawn(w(2))], Status::Starting),
-        ],
-    );
-}
-
-#[test]
-fn a_restart_replaces_one_worker_after_the_other() {
-    play(
-        false,
-        2,
-        vec![
-            (0, Event::Start, vec![Action::Spawn(w(1)), Action::Spawn(w(2))], Status::Starting),
-            (1, Event::Ready(w(1)), vec![ready(1)], Status::Running),
-            (2, Event::Ready(w(2)), vec![ready(2)], Status::Running),
-            (3, Event::Restart, vec![Action::Stop(w(1))], Status::Running),
-            (4, exited(1, 0), vec![ended(1, 0), Action::Spawn(w(3))], Status::Running),
-            (5, Event::Ready(w(3)), vec![ready(3), Action::Stop(w(2))], Status::Running),
-            (6, exited(2, 0), vec![ended(2, 0), Action::Spawn(w(4))], Status::Running),
-            (7, Event::Ready(w(4)), vec![ready(4)], Status::Running),
-        ],
-    );
-}
-
-#[test]
-fn a_restart_also_replaces_who_was_being_started() {
-    play(
-        false,
-        2,
-        vec![
-            (0, Event::Start, vec![Action::Spawn(w(1)), Action::Spawn(w(2))], Status::Starting),
-            (1, Event::Ready(w(1)), vec![ready(1)], Status::Running),
-            (2, Event::Restart, vec![], Status::Running),
-            (3, Event::Ready(w(2)), vec![ready(2), Action::Stop(w(1))], Status::Running),
-            (4, exited(1, 0), vec![ended(1, 0), Action::Spawn(w(3))], Status::Running),
-            (5, Event::Ready(w(3)), vec![ready(3), Action::Stop(w(2))], Status::Running),
-            (6, exited(2, 0), vec![ended(2, 0), Action::Spawn(w(4))], Status::Running),
-            (7, Event::Ready(w(4)), vec![ready(4)], Status::Running),
         ],
     );
 }

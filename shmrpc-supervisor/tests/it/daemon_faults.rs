@@ -17,7 +17,7 @@ use crate::{
     scene::{Scene, eventually, lives, texts},
 };
 
-const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\n";
+const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\nrestart_jitter=0\n";
 
 /// Beside the state machine's own test of that name, which has the default delays.
 #[test]
@@ -98,7 +98,7 @@ fn reload_keeps_the_old_configuration() {
     scene.write("service.ini", &format!("{WEB}[same]\nprogramme=/bin/sleep 1000\n"));
     daemon.signal(Signal::SIGHUP);
     daemon.logs("the old configuration stays");
-    daemon.logs("service.ini:6: [same] programme: unknown key; did you mean program?");
+    daemon.logs("service.ini:7: [same] programme: unknown key; did you mean program?");
     assert_eq!(daemon.pids("same"), pids);
     daemon.stop();
 }

@@ -9,7 +9,7 @@ use nix::{
 
 use crate::scene::{Scene, eventually, lives};
 
-const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\n";
+const WEB: &str = "[web monitor]\nport=0\n[defaults]\nstart_secs=50ms\nrestart_jitter=0\n";
 
 fn end(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();

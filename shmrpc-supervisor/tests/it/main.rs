@@ -7,6 +7,7 @@ mod daemon_faults;
 mod faults;
 mod lifecycle;
 mod output;
+mod pool;
 mod probe;
 mod reload;
 mod scene;

@@ -11,7 +11,7 @@ use shmrpc::{ConnectOptions, Connection, Door, RpcError, Status};
 
 use crate::scene::{Daemon, Scene, eventually, lives};
 
-const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\n[Probe]\nimport_from=probe\nthreads=2\n";
+const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\nrestart_jitter=0\n[Probe]\nimport_from=probe\nthreads=2\n";
 
 /// A scene with the worker program built: `cargo test` builds examples, `cargo test --test it` does not, and
 /// may find an old one.

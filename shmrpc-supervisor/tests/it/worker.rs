@@ -122,14 +122,16 @@ fn orders_come_by_rest() {
     daemon.request("POST", "/api/v1/services/a/start");
     daemon.status("a", "running");
     let second = daemon.pids("a")[0];
+    let lines = |count: usize| {
+        let (_, body) = daemon.request("GET", "/api/v1/logs");
+        (body.matches("\"up\"").count() == count).then_some(body)
+    };
+    eventually("two lines in the console log", || lines(2));
     daemon.request("POST", "/api/v1/services/a/restart");
     eventually("a third worker", || {
         daemon.pids("a").first().copied().filter(|&pid| pid != second && pid != first)
     });
-    let lines = eventually("three lines in the console log", || {
-        let (_, body) = daemon.request("GET", "/api/v1/logs");
-        (body.matches("\"up\"").count() == 3).then_some(body)
-    });
+    let lines = eventually("three lines in the console log", || lines(3));
     assert!(lines.contains("\"stdout\""), "{lines}");
     daemon.stop();
 }

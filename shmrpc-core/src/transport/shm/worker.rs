@@ -8,6 +8,7 @@ mod activity;
 mod clients;
 mod here;
 mod join;
+mod look;
 mod pool;
 mod reply;
 mod serve;
@@ -81,6 +82,8 @@ struct Shared {
     /// taken by whoever sleeps there, and the one that it was for would sleep on.
     doorbell: Doorbell,
     counters: Counters,
+    /// Calls answered at the time of the last look.
+    looked_calls: AtomicU64,
     pace: Pace,
     /// Of the pool.
     threads: usize,
@@ -134,6 +137,7 @@ impl Worker {
             claimer: Claimer::new(seat.index, seat.nonce),
             doorbell,
             counters,
+            looked_calls: AtomicU64::new(0),
             pace: Pace::new(description.methods.len()),
             threads: options.threads.clamp(1, 255),
             clients: Mutex::default(),
@@ -173,6 +177,11 @@ impl Worker {
             *lock(&self.shared.supervisor_seen) = Instant::now();
         }
         lock(&self.shared.supervisor_seen).elapsed()
+    }
+
+    /// Looks at how its threads are occupied and what waits for them; whether there was anything to see.
+    pub(crate) fn look(&self) -> bool {
+        self.shared.look()
     }
 
     /// Says that this process runs; whoever has its counters mapped can see it.

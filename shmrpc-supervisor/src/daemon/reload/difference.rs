@@ -1,6 +1,9 @@
 //! What a changed plan asks for, service by service. Pure: compares, and does nothing.
 
-use crate::plan::{Plan, ServicePlan};
+use crate::{
+    config::{Dependencies, Recycling, Scaling},
+    plan::{Plan, ServicePlan},
+};
 
 /// What is to become of one service.
 #[derive(Debug, PartialEq)]
@@ -36,12 +39,15 @@ pub(super) fn differences(running: &[&ServicePlan], new: Plan) -> Vec<Difference
 fn essence(plan: &ServicePlan) -> ServicePlan {
     let mut plan = plan.clone();
     plan.max_workers = 0;
+    (plan.after, plan.requires) = (Vec::new(), Vec::new());
     let settings = &mut plan.settings;
     (settings.line, settings.source_line, settings.min_proc_num_line) = (0, 0, 0);
     (settings.min_proc_num, settings.max_proc_num) = (0, 0);
     settings.wait_until_completed = false;
     settings.watchdog_timeout = None;
-    settings.scaling.max_proc_mem_bytes = None;
+    settings.scaling = Scaling::default();
+    settings.recycling = Recycling::default();
+    settings.dependencies = Dependencies::default();
     plan
 }
 

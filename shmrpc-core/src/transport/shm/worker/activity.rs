@@ -116,6 +116,13 @@ impl Activity {
         drop(Counted(&self.shared, RUNNING));
     }
 
+    /// Threads of the pool in handlers, and calls that are answered by other threads.
+    pub(super) fn occupied(&self) -> (usize, usize) {
+        let handlers = |thread: &&Station| thread.0.load(Ordering::Relaxed) == IN_HANDLER;
+        let apart = self.shared.load(Ordering::Relaxed) as u32 as usize;
+        (self.threads.iter().filter(handlers).count(), apart)
+    }
+
     /// Calls that have been claimed and not answered. A thread that may be about to claim one counts too.
     pub(super) fn running(&self) -> usize {
         let apart = self.shared.load(Ordering::SeqCst) as u32 as usize;

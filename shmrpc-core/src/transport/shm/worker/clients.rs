@@ -89,6 +89,10 @@ impl Seats {
         self.0.get(usize::from(number)).and_then(Option::as_ref)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        self.0.iter().flatten()
+    }
+
     fn insert(&mut self, seat: Arc<Seat>) {
         let number = usize::from(seat.number);
         if self.0.len() <= number {
