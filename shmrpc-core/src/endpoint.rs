@@ -1,5 +1,5 @@
-//! Where a service is: `shm://[name]`, `tcp://host[:port]`, `inproc://[name]`, or several of them tried
-//! in order. Parsing only; no address is looked up here.
+//! Where a service is: `shm://[name]`, `tcp://host[:port]`, `tls://host[:port]`, `inproc://[name]`, or several of
+//! them tried in order. Parsing only; no address is looked up here.
 
 use std::{fmt, str::FromStr};
 
@@ -11,9 +11,17 @@ pub enum Endpoint {
         /// The service's name, with its prefix if it has one (`eu.echo_serv`).
         name: Option<String>,
     },
-    /// TCP.
+    /// TCP, in the clear.
     Tcp {
         /// A host name or address; IPv6 in brackets in text, without them here.
+        host: String,
+        /// Without one, the service's own port.
+        port: Option<u16>,
+    },
+    /// TCP, encrypted.
+    Tls {
+        /// As in [`Self::Tcp`]; the server's certificate must be for it, unless
+        /// [`ClientTls`](crate::ClientTls) has another name.
         host: String,
         /// Without one, the service's own port.
         port: Option<u16>,
@@ -27,7 +35,9 @@ pub enum Endpoint {
 
 /// An address that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("endpoint {text:?}: {reason}; write shm://NAME, tcp://HOST[:PORT] or inproc://NAME")]
+#[error(
+    "endpoint {text:?}: {reason}; write shm://NAME, tcp://HOST[:PORT], tls://HOST[:PORT] or inproc://NAME"
+)]
 pub struct EndpointError {
     text: String,
     reason: &'static str,
@@ -42,7 +52,8 @@ impl FromStr for Endpoint {
         match scheme {
             "shm" => Ok(Self::Shm { name: parse_name(rest).map_err(fail)? }),
             "inproc" => Ok(Self::Inproc { name: parse_name(rest).map_err(fail)? }),
-            "tcp" => parse_host(rest).map_err(fail),
+            "tcp" => parse_host(rest).map(|(host, port)| Self::Tcp { host, port }).map_err(fail),
+            "tls" => parse_host(rest).map(|(host, port)| Self::Tls { host, port }).map_err(fail),
             _ => Err(fail("unknown scheme")),
         }
     }
@@ -69,7 +80,7 @@ pub fn is_service_name(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
-fn parse_host(text: &str) -> Result<Endpoint, &'static str> {
+fn parse_host(text: &str) -> Result<(String, Option<u16>), &'static str> {
     let (host, port) = if let Some(inner) = text.strip_prefix('[') {
         let (host, rest) = inner.split_once(']').ok_or("'[' without ']'")?;
         match rest.strip_prefix(':') {
@@ -97,7 +108,7 @@ fn parse_host(text: &str) -> Result<Endpoint, &'static str> {
         },
         None => None,
     };
-    Ok(Endpoint::Tcp { host: host.to_owned(), port })
+    Ok((host.to_owned(), port))
 }
 
 impl fmt::Display for Endpoint {
@@ -105,16 +116,19 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Shm { name } => write!(f, "shm://{}", name.as_deref().unwrap_or("")),
             Self::Inproc { name } => write!(f, "inproc://{}", name.as_deref().unwrap_or("")),
-            Self::Tcp { host, port } => {
-                if host.contains(':') {
-                    write!(f, "tcp://[{host}]")?;
-                } else {
-                    write!(f, "tcp://{host}")?;
-                }
-                port.map_or(Ok(()), |port| write!(f, ":{port}"))
-            }
+            Self::Tcp { host, port } => write_host(f, "tcp", host, *port),
+            Self::Tls { host, port } => write_host(f, "tls", host, *port),
         }
     }
+}
+
+fn write_host(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: Option<u16>) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "{scheme}://[{host}]")?;
+    } else {
+        write!(f, "{scheme}://{host}")?;
+    }
+    port.map_or(Ok(()), |port| write!(f, ":{port}"))
 }
 
 /// Anything that `connect` takes: one address, or several that are tried in order.
@@ -183,6 +197,8 @@ mod tests {
             "tcp://127.0.0.1:5555",
             "tcp://[::1]:5555",
             "tcp://[::1]",
+            "tls://box.example:5555",
+            "tls://[::1]",
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
@@ -202,6 +218,7 @@ mod tests {
             "tcp://[[2]",
             "tcp://a/b",
             "tcp://a b",
+            "tls://",
             "shm://a/b",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();

@@ -302,13 +302,22 @@ pub enum ConnectError {
         /// The server's words.
         reason: String,
     },
-    /// A shared secret is asked for, and the server cannot prove that it knows it; or ours cannot be read.
+    /// The server does not prove who it is, by the shared secret or by its certificate; or our secret cannot be
+    /// read.
     #[error("{endpoint} is not trusted: {reason}")]
     Untrusted {
         /// The address that was tried.
         endpoint: String,
         /// What is missing.
         reason: String,
+    },
+    /// TLS cannot be begun: this side is not prepared for it.
+    #[error("{endpoint} cannot be spoken to over TLS")]
+    Tls {
+        /// The address that was tried.
+        endpoint: String,
+        /// What is missing or unusable.
+        source: crate::tls::TlsError,
     },
     /// The handshake did not end in time.
     #[error("{endpoint} did not complete the handshake within {after:?}")]
@@ -351,10 +360,13 @@ pub enum ServeError {
     /// The secret that TCP clients must prove cannot be used.
     #[error(transparent)]
     Secret(#[from] crate::secret::SecretError),
+    /// The certificate for TCP, its key or the authorities of clients cannot be used.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// Other machines would reach an address at which nothing authenticates them.
     #[error(
-        "listening on {0}, which other machines can reach, needs a shared secret (tcp.secret), or tcp.allow_remote to \
-         let anybody in"
+        "listening on {0}, which other machines can reach, needs a shared secret (tcp.secret) or client certificates \
+         (tcp.tls), or tcp.allow_remote to let anybody in"
     )]
     Unguarded(std::net::SocketAddr),
     /// A limit of the service is reached (workers, connections).

@@ -20,6 +20,7 @@ pub mod server;
 #[expect(unsafe_code, reason = "mappings, semaphores and words that other processes write")]
 mod shm;
 pub mod stream;
+pub mod tls;
 mod transport;
 
 pub use client::{ConnectOptions, Connection, DEFAULT_DEADLINE, Door};
@@ -31,5 +32,6 @@ pub use secret::{Secret, SecretError};
 pub use server::{Definition, Loan, LoanError, ServeOptions, Service, Serving, ShmBytes, logger, serve};
 pub use shm::lock::{Acquired, HybridLock, LockError, LockGuard, LockMode};
 pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamReceiver, StreamSender};
+pub use tls::{ClientTls, ServerTls, TlsError};
 pub use transport::inproc::{Published, in_process, publish};
 pub use transport::tcp::gateway::{Gateway, TcpOptions};

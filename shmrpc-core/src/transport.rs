@@ -106,12 +106,16 @@ pub(crate) fn connect(
             let name = name.as_deref().or(own_name).ok_or_else(unnamed)?;
             Ok(Arc::new(shm::client::ShmClient::connect(name, &endpoint.to_string(), options)?))
         }
-        Endpoint::Tcp { host, port } => {
+        Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
+            let security = match endpoint {
+                Endpoint::Tls { .. } => tcp::Security::Tls,
+                _ => tcp::Security::Clear,
+            };
             let port = port.or(info.map(|info| info.port)).ok_or_else(|| ConnectError::NotFound {
                 service: "a service without a port".into(),
                 endpoint: endpoint.to_string(),
             })?;
-            Ok(Arc::new(tcp::TcpTransport::connect(host, port, own_name, options)?))
+            Ok(Arc::new(tcp::TcpTransport::connect(security, host, port, own_name, options)?))
         }
     }
 }

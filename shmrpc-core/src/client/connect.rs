@@ -9,6 +9,7 @@ use crate::{
     error::ConnectError,
     method::ServiceInfo,
     secret::Secret,
+    tls::ClientTls,
     transport,
 };
 
@@ -32,6 +33,9 @@ pub struct ConnectOptions {
     /// The secret that TCP servers and this client prove to each other. `None`: that of the environment
     /// ([`Secret::from_env`]), if there is one. With a secret, no server is talked to that does not prove it.
     pub secret: Option<Secret>,
+    /// Whom to believe behind `tls://`, and what to show there. `None`: what the environment says
+    /// ([`ClientTls::from_env`]). With it, no `tcp://` address is talked to.
+    pub tls: Option<ClientTls>,
     /// The runtime folder; `None`: `$SHMRPC_DIR`, else `$XDG_RUNTIME_DIR/shmrpc`, else `/tmp/shmrpc-UID`.
     pub runtime_dir: Option<std::path::PathBuf>,
 }
@@ -45,6 +49,7 @@ impl Default for ConnectOptions {
             compress: false,
             max_message_bytes: None,
             secret: None,
+            tls: None,
             runtime_dir: None,
         }
     }

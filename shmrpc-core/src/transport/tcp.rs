@@ -12,10 +12,15 @@ mod link;
 mod poller;
 mod reader;
 mod redial;
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "some of it is there for TLS alone"))]
 mod socket;
 #[cfg(test)]
 mod tests;
 mod ticker;
+#[cfg_attr(not(feature = "tls"), path = "tcp/tls/without.rs")]
+mod tls;
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "what only TLS can say"))]
+mod wire;
 mod writer;
 
 use std::{
@@ -35,6 +40,7 @@ use self::{
 use super::{Outbound, Transport, inproc::not_unary, io};
 use crate::{
     client::{Completion, ConnectOptions, Door, Pending, Target},
+    endpoint::Endpoint,
     error::{ConnectError, RpcError},
     frame::{Call, Frame},
     method::{MethodId, ServiceDescription, Shape},
@@ -62,6 +68,13 @@ enum State {
     Dialling(Arc<Redial>),
 }
 
+/// Whether what is said to a server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Security {
+    Clear,
+    Tls,
+}
+
 /// Where a call goes now.
 enum Way {
     Link(Arc<Link>),
@@ -83,15 +96,21 @@ struct Request {
 impl TcpTransport {
     /// Connects, waiting for the handshake.
     pub(crate) fn connect(
+        security: Security,
         host: &str,
         port: u16,
         service: Option<&str>,
         options: &ConnectOptions,
     ) -> Result<Self, ConnectError> {
-        let endpoint = crate::endpoint::Endpoint::Tcp { host: host.into(), port: Some(port) };
+        let (host, at) = (host.to_owned(), Some(port));
+        let endpoint = match security {
+            Security::Clear => Endpoint::Tcp { host: host.clone(), port: at },
+            Security::Tls => Endpoint::Tls { host: host.clone(), port: at },
+        };
         let address = Address {
-            host: host.into(),
+            host,
             port,
+            security,
             endpoint: endpoint.to_string(),
             service: service.map(Into::into),
             options: options.clone(),

@@ -8,6 +8,8 @@ mod limits;
 mod python;
 mod restarts;
 mod secrets;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     net::{SocketAddr, TcpListener},

@@ -1,11 +1,17 @@
-//! The client's side of making a connection: resolve, connect, Hello, Welcome.
+//! The client's side of making a connection: resolve, connect, TLS where it is asked for, Hello, Welcome.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use super::{introduction, link::Link, socket};
+use super::{
+    Security,
+    introduction::{self, Unintroduced},
+    link::Link,
+    socket, tls,
+    wire::{Fault, Wire},
+};
 use crate::{
     client::ConnectOptions,
     error::ConnectError,
@@ -15,6 +21,7 @@ use crate::{
         proof::{Auth, Nonce, SCHEME, Transcript, to_hex},
     },
     secret::Secret,
+    tls::{ClientTls, TlsError},
 };
 
 /// What a client must know to connect, and to connect again.
@@ -22,6 +29,7 @@ use crate::{
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) security: Security,
     /// As the user wrote it, for errors.
     pub(super) endpoint: String,
     pub(super) service: Option<String>,
@@ -39,6 +47,34 @@ impl Address {
 
     fn untrusted(&self, reason: &dyn std::fmt::Display) -> ConnectError {
         ConnectError::Untrusted { endpoint: self.endpoint.clone(), reason: reason.to_string() }
+    }
+
+    fn tls(&self, source: TlsError) -> ConnectError {
+        ConnectError::Tls { endpoint: self.endpoint.clone(), source }
+    }
+
+    fn fault(&self, fault: Fault, doing: &str) -> ConnectError {
+        match fault {
+            Fault::Tls(source) => self.tls(source),
+            Fault::Untrusted(reason) => self.untrusted(&reason),
+            Fault::Refused(reason) => self.refused(reason),
+            Fault::Io(source) => self.io(doing, source),
+        }
+    }
+
+    /// What a connection that failed in the middle of a handshake has to say.
+    fn broken(&self, error: std::io::Error, doing: &str) -> ConnectError {
+        self.fault(tls::told(error), doing)
+    }
+
+    /// How to speak TLS, if the address says so.
+    fn client_tls(&self) -> Result<Option<ClientTls>, TlsError> {
+        match (self.security, &self.options.tls) {
+            (Security::Clear, None) => Ok(None),
+            (Security::Clear, Some(_)) => Err(TlsError::Clear),
+            (Security::Tls, Some(tls)) => Ok(Some(tls.clone())),
+            (Security::Tls, None) => ClientTls::from_env()?.map(Some).ok_or(TlsError::NoAuthority),
+        }
     }
 
     /// The body of a Welcome.
@@ -64,14 +100,22 @@ pub(super) async fn dial(address: &Address) -> Result<Arc<Link>, ConnectError> {
 }
 
 async fn handshake(address: &Address) -> Result<Arc<Link>, ConnectError> {
+    let client_tls = address.client_tls().map_err(|error| address.tls(error))?;
     let stream = TcpStream::connect((address.host.as_str(), address.port))
         .await
         .map_err(|source| address.io("connecting", source))?;
     socket::prepare(&stream);
-    send_hello(address, stream).await
+    let wire = match client_tls {
+        None => Wire::Clear(stream),
+        Some(client_tls) => tls::connect(&client_tls, &address.host, stream)
+            .await
+            .map(Wire::Tls)
+            .map_err(|fault| address.fault(fault, "beginning TLS"))?,
+    };
+    send_hello(address, wire).await
 }
 
-async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link>, ConnectError> {
+async fn send_hello(address: &Address, mut stream: Wire) -> Result<Arc<Link>, ConnectError> {
     let mut hello = Hello::new(address.service.clone());
     hello.max_message_bytes = address.max_message_bytes();
     if address.options.compress {
@@ -87,7 +131,7 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     }
     let body =
         serde_json::to_vec(&hello).map_err(|error| address.io("writing the handshake", error.into()))?;
-    let sending = |source| address.io("sending the handshake", source);
+    let sending = |error| address.broken(error, "sending the handshake");
     let body = Bytes::from(body);
     introduction::write(&mut stream, Frame::Hello(body.clone())).await.map_err(sending)?;
     let body = match secret {
@@ -103,18 +147,24 @@ async fn send_hello(address: &Address, mut stream: TcpStream) -> Result<Arc<Link
     if welcome.stream_window_bytes > MAX_WINDOW_BYTES {
         return Err(address.refused("its stream window is out of bounds".into()));
     }
-    let start = |stream| Link::start(stream, &hello, welcome);
-    stream.into_std().and_then(start).map_err(|source| address.io("watching the connection", source))
+    let start = |socket| Link::start(socket, &hello, welcome);
+    stream.into_socket().and_then(start).map_err(|source| address.io("watching the connection", source))
 }
 
-async fn receive(address: &Address, stream: &mut TcpStream) -> Result<Frame, ConnectError> {
-    introduction::read(stream).await.map_err(|error| address.refused(error.to_string()))
+async fn receive(address: &Address, stream: &mut Wire) -> Result<Frame, ConnectError> {
+    introduction::read(stream).await.map_err(|error| match error {
+        Unintroduced::Io(error) => match tls::told(error) {
+            Fault::Io(error) => address.refused(error.to_string()),
+            fault => address.fault(fault, "reading the handshake"),
+        },
+        error => address.refused(error.to_string()),
+    })
 }
 
 /// Proves that we know the secret, and has the server do the same; the body of its Welcome.
 async fn prove(
     address: &Address,
-    stream: &mut TcpStream,
+    stream: &mut Wire,
     secret: &Secret,
     client_nonce: Nonce,
     hello: &[u8],
@@ -128,7 +178,7 @@ async fn prove(
     let server_nonce = server_nonce.ok_or_else(|| address.refused("its challenge is none".into()))?;
     let said = Transcript { client_nonce, server_nonce, hello };
     let proof = Bytes::copy_from_slice(&said.client_proof(secret.bytes()));
-    let sending = |source| address.io("sending the handshake", source);
+    let sending = |error| address.broken(error, "sending the handshake");
     introduction::write(stream, Frame::Proof(proof)).await.map_err(sending)?;
     let proof = match receive(address, stream).await? {
         Frame::Proof(proof) => proof,

@@ -226,7 +226,7 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, phase: &wa
         if shared.turned_away.fetch_add(1, Ordering::AcqRel) < MOST_TURNED_AWAY {
             let reason = format!("the limit of {limit} connections is reached");
             tokio::spawn(async move {
-                turn_away(stream, Declined(Status::Busy, reason)).await;
+                turn_away(&shared, stream, Declined(Status::Busy, reason)).await;
                 shared.turned_away.fetch_sub(1, Ordering::AcqRel);
             });
         } else {
@@ -236,22 +236,15 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, phase: &wa
     }
     let phase = phase.clone();
     tokio::spawn(async move {
-        let mut stream = stream;
         prepare(&stream);
         let number = shared.next_peer.fetch_add(1, Ordering::Relaxed);
         if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
             shared.entering().insert(number, fd);
         }
-        let started = match introduce(&shared, &mut stream, from).await {
-            Ok(agreed) => {
-                let start = |stream| Peer::start(number, &shared, stream, &agreed, phase.clone());
-                stream.into_std().and_then(start).ok()
-            }
-            Err(declined) => {
-                turn_away(stream, declined).await;
-                None
-            }
-        };
+        let started = introduce(&shared, stream, from).await.and_then(|(wire, agreed)| {
+            let start = |socket| Peer::start(number, &shared, socket, &agreed, phase.clone());
+            wire.into_socket().and_then(start).ok()
+        });
         shared.entering().remove(&number);
         let now = *phase.borrow();
         match (started, now) {

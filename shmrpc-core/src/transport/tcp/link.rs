@@ -72,12 +72,8 @@ pub(super) struct Link {
 
 impl Link {
     /// Takes over a connection whose handshake is done.
-    pub(super) fn start(
-        stream: std::net::TcpStream,
-        hello: &Hello,
-        welcome: Welcome,
-    ) -> io::Result<Arc<Self>> {
-        let socket = Arc::new(Socket::new(stream)?);
+    pub(super) fn start(socket: Socket, hello: &Hello, welcome: Welcome) -> io::Result<Arc<Self>> {
+        let socket = Arc::new(socket);
         let writer = Writer::new(Arc::clone(&socket));
         if welcome.compression == SNAPPY {
             writer.compress();
@@ -107,7 +103,10 @@ impl Link {
             goodbye: OnceLock::new(),
         });
         let member: Weak<dyn Ready> = Arc::<Self>::downgrade(&link) as _;
-        link.writer.register(Registration::new(poller(1)?, socket, member)?);
+        link.writer.register(Registration::new(poller(1)?, Arc::clone(&socket), member)?);
+        if socket.may_have_more() {
+            link.poller_reads();
+        }
         Ok(link)
     }
 

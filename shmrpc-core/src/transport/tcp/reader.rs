@@ -220,6 +220,9 @@ impl FrameReader {
         let between = !self.has_bytes() && self.large.is_none() && self.skipping.is_none();
         if between {
             self.give_buffer_back();
+        }
+        if between && !socket.is_inside_record() {
+            self.begun_at = None;
         } else {
             self.begun_at.get_or_insert_with(Instant::now);
         }

@@ -1,5 +1,5 @@
-//! A connected TCP socket that any thread may read, write, wait for and close; nothing here knows frames.
-//! It blocks only where that is asked for, and never for long.
+//! A connected TCP socket that any thread may read, write, wait for and close, in the clear or over TLS; nothing
+//! here knows frames. It blocks only where that is asked for, and never for long.
 
 use std::{
     io::{self, IoSlice},
@@ -16,6 +16,8 @@ use nix::{
     },
 };
 use rustix::{io::Errno, net::RecvFlags};
+
+use super::tls;
 
 /// A peer whose machine is gone is noticed within fifteen seconds, by the kernel: asleep connections cost
 /// no CPU of ours.
@@ -37,6 +39,16 @@ pub(super) enum Wait {
 
 pub(super) struct Socket {
     stream: TcpStream,
+    /// `None`: in the clear.
+    tls: Option<Box<tls::Session>>,
+}
+
+/// Where plain text goes that has been decrypted.
+pub(super) trait Sink {
+    /// How much more it takes.
+    fn room(&self) -> usize;
+    /// Takes some, no more than it has room for.
+    fn put(&mut self, bytes: &[u8]);
 }
 
 /// What reading has brought.
@@ -57,24 +69,57 @@ impl Socket {
         // What must not block says so each time; what may has an end.
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(SLICE))?;
-        Ok(Self { stream })
+        Ok(Self { stream, tls: None })
+    }
+
+    /// A socket whose TLS handshake is done.
+    pub(super) fn over_tls(stream: TcpStream, session: tls::Session) -> io::Result<Self> {
+        Ok(Self { tls: Some(Box::new(session)), ..Self::new(stream)? })
+    }
+
+    /// Whether bytes may be here that the poller does not hear of: they came with the handshake.
+    pub(super) fn may_have_more(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether the peer has begun something of which nothing can be seen before it is whole.
+    pub(super) fn is_inside_record(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_inside_record())
     }
 
     /// Reads once.
     pub(super) fn read(&self, into: &mut [u8], wait: Wait) -> io::Result<(Fill, usize)> {
         let room = into.len();
+        if let Some(tls) = &self.tls {
+            let mut left = into;
+            let fill = self.decrypt(tls, &mut left, wait)?;
+            return Ok((fill, room - left.len()));
+        }
         let read = self.receive(into, wait)?;
         Ok(read.map_or((Fill::Nothing, 0), |read| (fill(read, room), read)))
     }
 
     /// Reads once, into what a vector has room for; the room need not be cleared before.
     pub(super) fn read_into(&self, into: &mut Vec<u8>, wait: Wait) -> io::Result<Fill> {
+        if let Some(tls) = &self.tls {
+            return self.decrypt(tls, &mut &mut *into, wait);
+        }
         let room = into.capacity() - into.len();
         let before = into.len();
         match self.receive(rustix::buffer::spare_capacity(into), wait)? {
             Some(_) => Ok(fill(into.len() - before, room)),
             None => Ok(Fill::Nothing),
         }
+    }
+
+    fn decrypt(&self, tls: &tls::Session, into: &mut impl Sink, wait: Wait) -> io::Result<Fill> {
+        let fill = tls.read(&self.stream, into)?;
+        if fill != Fill::Nothing || wait == Wait::No {
+            return Ok(fill);
+        }
+        // Not while reading: whoever writes needs the session.
+        self.wait_readable(SLICE);
+        tls.read(&self.stream, into)
     }
 
     fn receive<B: rustix::buffer::Buffer<u8>>(&self, into: B, wait: Wait) -> io::Result<Option<usize>> {
@@ -91,6 +136,9 @@ impl Socket {
 
     /// Writes once. `None`: the kernel takes nothing now.
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        if let Some(tls) = &self.tls {
+            return tls.write(&self.stream, slices);
+        }
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
             return match sendmsg::<()>(self.stream.as_raw_fd(), slices, &[], flags, None) {
@@ -111,13 +159,21 @@ impl Socket {
 
     /// Ends the connection for both sides, whoever reads or writes it now.
     pub(super) fn close(&self) {
+        self.say_goodbye();
         // Fails if the peer has closed already, which is as good.
         let _closed = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Sends nothing more; the peer may.
     pub(super) fn finish(&self) {
+        self.say_goodbye();
         let _closed = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn say_goodbye(&self) {
+        if let Some(tls) = &self.tls {
+            tls.finish(&self.stream);
+        }
     }
 }
 
@@ -126,6 +182,29 @@ fn fill(read: usize, room: usize) -> Fill {
         0 => Fill::Closed,
         _ if read < room => Fill::Last,
         _ => Fill::Some,
+    }
+}
+
+impl Sink for &mut [u8] {
+    fn room(&self) -> usize {
+        self.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let (here, rest) = std::mem::take(self).split_at_mut(bytes.len());
+        here.copy_from_slice(bytes);
+        *self = rest;
+    }
+}
+
+/// As much as there is capacity for.
+impl Sink for &mut Vec<u8> {
+    fn room(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::Shared;
@@ -19,7 +19,13 @@ use crate::{
     },
     peer_uid,
     secret::Secret,
-    transport::{session::SessionLimits, tcp::introduction},
+    transport::{
+        session::SessionLimits,
+        tcp::{
+            introduction, tls,
+            wire::{Unsecured, Wire},
+        },
+    },
 };
 
 /// How long a peer that is turned away has to hear why.
@@ -34,38 +40,82 @@ pub(super) struct Agreed {
     pub(super) compress: bool,
 }
 
-/// Tells a peer that it is not served, and closes: what it has sent is read and dropped, as unread bytes would
-/// make the kernel take our words back.
-pub(super) async fn turn_away(mut stream: TcpStream, Declined(status, reason): Declined) {
-    let until_read = async {
-        introduction::write(&mut stream, Frame::Refuse { status, reason }).await?;
-        stream.shutdown().await?;
-        let mut dropped = [0; 4096];
-        while stream.read(&mut dropped).await? > 0 {}
-        std::io::Result::Ok(())
+/// Tells a peer that there is no room for it. It is told over TLS, if that is what is spoken here.
+pub(super) async fn turn_away(shared: &Shared, stream: TcpStream, declined: Declined) {
+    let told = async {
+        if let Some(wire) = secure(shared, stream).await {
+            refuse(wire, declined).await;
+        }
     };
-    let _time_is_over = timeout(LAST_WORDS, until_read).await;
+    let _time_is_over = timeout(LAST_WORDS, told).await;
 }
 
 /// Lets a peer in, or says why not.
 pub(super) async fn introduce(
     shared: &Shared,
-    stream: &mut TcpStream,
+    stream: TcpStream,
     from: SocketAddr,
-) -> Result<Agreed, Declined> {
+) -> Option<(Wire, Agreed)> {
+    // One time for all: a peer that is slow in one handshake has less for the other.
+    let until = Instant::now() + shared.options.handshake_timeout;
+    let local = stream.local_addr().ok()?;
+    // Who has not come so far in time cannot be told so.
+    let mut wire = timeout_at(until, secure(shared, stream)).await.ok()??;
     let introduced = async {
-        admit(shared, stream, from).await?;
-        handshake(shared, stream).await
+        admit(shared, local, from).await?;
+        handshake(shared, &mut wire).await
     };
-    timeout(shared.options.handshake_timeout, introduced)
+    let introduced = timeout_at(until, introduced)
         .await
-        .unwrap_or_else(|_| Err(Declined(Status::DeadlineExceeded, "no handshake came in time".into())))
+        .unwrap_or_else(|_| Err(Declined(Status::DeadlineExceeded, "no handshake came in time".into())));
+    match introduced {
+        Ok(agreed) => Some((wire, agreed)),
+        Err(declined) => {
+            refuse(wire, declined).await;
+            None
+        }
+    }
+}
+
+/// The TLS handshake, if there is to be one. A peer with which there is none has been told so.
+async fn secure(shared: &Shared, stream: TcpStream) -> Option<Wire> {
+    let Some(server_tls) = &shared.options.tls else { return Some(Wire::Clear(stream)) };
+    match tls::accept(server_tls, stream).await {
+        Ok(stream) => Some(Wire::Tls(stream)),
+        Err(Unsecured::Clear(stream)) => {
+            let reason = "TLS is spoken here: connect to tls://";
+            refuse(Wire::Clear(stream), Declined(Status::Protocol, reason.into())).await;
+            None
+        }
+        Err(Unsecured::Alerted(stream)) => {
+            let _time_is_over = timeout(LAST_WORDS, linger(&mut Wire::Clear(stream))).await;
+            None
+        }
+    }
+}
+
+/// Tells a peer that it is not served, and closes.
+async fn refuse(mut wire: Wire, Declined(status, reason): Declined) {
+    let until_read = async {
+        introduction::write(&mut wire, Frame::Refuse { status, reason }).await?;
+        linger(&mut wire).await
+    };
+    let _time_is_over = timeout(LAST_WORDS, until_read).await;
+}
+
+/// Closes when the peer does: what it has sent is read and dropped, as unread bytes would make the kernel take our
+/// words back.
+async fn linger(wire: &mut Wire) -> std::io::Result<()> {
+    wire.shutdown().await?;
+    let mut dropped = [0; 4096];
+    while wire.read(&mut dropped).await? > 0 {}
+    Ok(())
 }
 
 /// Whether this peer may come in at all.
-async fn admit(shared: &Shared, stream: &TcpStream, from: SocketAddr) -> Result<(), Declined> {
+async fn admit(shared: &Shared, local: SocketAddr, from: SocketAddr) -> Result<(), Declined> {
     let options = &shared.options;
-    if options.secret.is_some() {
+    if options.authenticates() {
         return Ok(());
     }
     if !from.ip().to_canonical().is_loopback() {
@@ -75,7 +125,6 @@ async fn admit(shared: &Shared, stream: &TcpStream, from: SocketAddr) -> Result<
     if options.allow_any_local_user {
         return Ok(());
     }
-    let local = stream.local_addr().map_err(|error| Declined(Status::Internal, error.to_string()))?;
     let found = tokio::task::spawn_blocking(move || peer_uid::of_connection(from, local)).await;
     let uid = match found {
         Ok(Ok(Some(uid))) => uid,
@@ -87,7 +136,7 @@ async fn admit(shared: &Shared, stream: &TcpStream, from: SocketAddr) -> Result<
     Err(Declined(Status::Refused, format!("user id {uid} is not allowed here")))
 }
 
-async fn handshake(shared: &Shared, stream: &mut TcpStream) -> Result<Agreed, Declined> {
+async fn handshake(shared: &Shared, stream: &mut Wire) -> Result<Agreed, Declined> {
     let protocol = |reason: String| Declined(Status::Protocol, reason);
     let received = introduction::read(stream).await.map_err(|error| protocol(error.to_string()))?;
     let Frame::Hello(hello_body) = received else {
@@ -158,7 +207,7 @@ async fn challenge(
     secret: &Secret,
     hello: &Hello,
     hello_body: &[u8],
-    stream: &mut TcpStream,
+    stream: &mut Wire,
 ) -> Result<Nonces, Declined> {
     let refused = |reason: &str| Declined(Status::Refused, reason.into());
     let auth = hello.auth.as_ref().ok_or_else(|| refused("a shared secret is asked for here"))?;

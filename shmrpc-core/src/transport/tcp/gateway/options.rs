@@ -6,6 +6,7 @@ use crate::{
     error::ServeError,
     frame::{DEFAULT_MAX_MESSAGE_BYTES, handshake::MAX_LIMIT_BYTES},
     secret::Secret,
+    tls::ServerTls,
 };
 
 /// Limits and admission of a [`Gateway`](super::Gateway).
@@ -37,6 +38,10 @@ pub struct TcpOptions {
     /// The secret that every client must prove, and that is proved to it. It decides alone who comes in: from
     /// other machines too, and whatever the local user's uid. Default none.
     pub secret: Option<Secret>,
+    /// Speak TLS, and nothing else (default no). With authorities for clients' certificates it decides who comes in,
+    /// as a secret does; with both, both are asked for. Without them it hides what is said, and tells nothing of
+    /// who says it: other machines then need a secret, or [`Self::allow_remote`], as in the clear.
+    pub tls: Option<ServerTls>,
     /// Allow peers on other machines without anything that authenticates them. Default no.
     pub allow_remote: bool,
     /// Allow other users of this machine. By default only processes of this process's own uid, and
@@ -60,6 +65,7 @@ impl Default for TcpOptions {
             compress: true,
             force_insecure_serialisation: false,
             secret: None,
+            tls: None,
             allow_remote: false,
             allow_any_local_user: false,
             allow_uids: Vec::new(),
@@ -68,9 +74,14 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
+    /// Whether whoever has shaken hands has proved to be somebody.
+    pub(super) fn authenticates(&self) -> bool {
+        self.secret.is_some() || self.tls.as_ref().is_some_and(ServerTls::is_mutual)
+    }
+
     /// Whether an address may be listened on: one that other machines reach must be guarded, or said to be open.
     pub(crate) fn check_bind(&self, address: SocketAddr) -> Result<(), ServeError> {
-        if address.ip().to_canonical().is_loopback() || self.secret.is_some() || self.allow_remote {
+        if address.ip().to_canonical().is_loopback() || self.authenticates() || self.allow_remote {
             return Ok(());
         }
         Err(ServeError::Unguarded(address))

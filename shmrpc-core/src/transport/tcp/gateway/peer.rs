@@ -7,7 +7,6 @@ mod held;
 mod here;
 
 use std::{
-    net::TcpStream,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -103,11 +102,11 @@ impl Peer {
     pub(super) fn start(
         number: u64,
         shared: &Arc<Shared>,
-        stream: TcpStream,
+        socket: Socket,
         agreed: &Agreed,
         phase: watch::Receiver<Phase>,
     ) -> std::io::Result<Arc<Self>> {
-        let socket = Arc::new(Socket::new(stream)?);
+        let socket = Arc::new(socket);
         let writer = Writer::new(Arc::clone(&socket));
         if agreed.compress {
             writer.compress();
@@ -151,6 +150,9 @@ impl Peer {
                 shared.peers().remove(&number);
                 return Err(error);
             }
+        }
+        if socket.may_have_more() {
+            peer.take_turn(false);
         }
         Ok(peer)
     }
