@@ -11,6 +11,7 @@ pub(crate) mod board;
 pub(crate) mod channel;
 pub(crate) mod counters;
 pub(crate) mod doorbell;
+pub(crate) mod kill_point;
 pub(crate) mod lock;
 pub(crate) mod region;
 pub(crate) mod ticks;

@@ -6,6 +6,7 @@
 //! published and removed as a whole ([`page`]). A holder that died is found by proof ([`owner`]), never by
 //! time. What a lock guards is not this module's business.
 
+mod aside;
 mod error;
 mod name;
 mod owner;

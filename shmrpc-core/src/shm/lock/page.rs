@@ -1,6 +1,6 @@
 //! The page in which a lock lies: the semaphore first, where glibc's `sem_open` finds it, then the words
 //! of this library. Made complete and without a name, then linked; replaced by exchanging names: nobody
-//! ever sees half a lock, and a kill while one is made leaves nothing behind.
+//! ever sees half a lock, and a kill while one is made leaves at most a name for the next to sweep ([`aside`]).
 //!
 //! Whether somebody may have the lock is decided in [`wait`](super::wait).
 
@@ -21,14 +21,15 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, RenameFlags, posix_fallocate, renameat2},
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
     unistd::linkat,
 };
 
-use super::super::doorbell::sem_clockwait;
+use super::super::{doorbell::sem_clockwait, kill_point::kill_point};
 use super::{
-    LockMode,
+    LockMode, aside,
     error::LockError,
     name::{FOLDER, LockName},
 };
@@ -210,6 +211,7 @@ fn create(
     publish: Publish,
 ) -> Result<Mapping, LockError> {
     let fail = |doing| move |source: io::Error| LockError::Io { name: name.to_string(), doing, source };
+    aside::sweep(|path| retire(path, name));
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -233,6 +235,7 @@ fn create(
         cell.store(value, Ordering::Relaxed);
     }
     page.magic.store(MAGIC, Ordering::Relaxed); // the link below orders all of it for others
+    kill_point("lock.made");
     publish(&file, name).map_err(|source| LockError::from_io(name.as_str(), "publishing it", source))?;
     Ok(mapping)
 }
@@ -250,33 +253,49 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
 /// Gives the file its name; what had the name before loses it, and is told so if it is a lock.
 fn replace(file: &File, name: &LockName) -> io::Result<()> {
     let path = name.path();
-    loop {
-        match link(file, &path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other,
-        }
-        let aside = PathBuf::from(format!("{FOLDER}/.shmlock.{:032x}", random_u128()?));
-        link(file, &aside)?;
-        let exchanged = renameat2(AT_FDCWD, &aside, AT_FDCWD, &path, RenameFlags::RENAME_EXCHANGE);
-        if exchanged.is_ok()
-            && let Ok(old) = map_existing(&aside, name)
-        {
-            // Pairs with the Acquire load in `is_replaced`. One post: whoever wakes passes it on.
-            old.page().replaced.store(1, Ordering::Release);
-            old.page().wake();
-        }
-        fs::remove_file(&aside)?;
-        match exchanged {
-            Err(nix::errno::Errno::ENOENT) => {} // the old one went away meanwhile
-            other => return other.map_err(io::Error::from),
-        }
+    match link(file, &path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    let aside = aside::path(name)?;
+    link(file, &aside)?;
+    kill_point("lock.aside");
+    let outcome = exchange(&aside, name);
+    // The old one, or ours if that has failed.
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => outcome,
     }
 }
 
-fn random_u128() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(u128::from_ne_bytes(bytes))
+/// Gives what lies aside the lock's name, and what had it before the name aside.
+fn exchange(aside: &Path, name: &LockName) -> io::Result<()> {
+    let path = name.path();
+    let rename = |how| renameat2(AT_FDCWD, aside, AT_FDCWD, &path, how);
+    loop {
+        match rename(RenameFlags::RENAME_EXCHANGE) {
+            Ok(()) => break,
+            // The old one went away meanwhile. Ours must keep its one name: a file without any is never linked again.
+            Err(Errno::ENOENT) => match rename(RenameFlags::RENAME_NOREPLACE) {
+                Err(Errno::EEXIST) => {}
+                other => return other.map_err(io::Error::from),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+    kill_point("lock.exchanged");
+    retire(aside, name);
+    Ok(())
+}
+
+/// Tells whoever still uses a lock that it has lost its name.
+fn retire(aside: &Path, name: &LockName) {
+    if let Ok(old) = map_existing(aside, name) {
+        // Pairs with the Acquire load in `is_replaced`. One post: whoever wakes passes it on.
+        old.page().replaced.store(1, Ordering::Release);
+        kill_point("lock.replaced");
+        old.page().wake();
+    }
 }
 
 /// Removes the name.

@@ -17,6 +17,7 @@ use std::{
 };
 
 use super::{
+    super::kill_point::kill_point,
     Acquired,
     owner::{OWNER_MASK, Owner},
     page::LockPage,
@@ -167,7 +168,9 @@ impl<'a> Wait<'a> {
                 Ordering::Relaxed,
             );
             if seen.is_ok() {
+                kill_point("lock.waiting");
                 woken = self.page.sleep(slice.min(left.unwrap_or(slice)));
+                kill_point("lock.woken");
                 slept = true;
                 slice = (slice * 2).min(LONGEST_SLICE);
             }
@@ -200,6 +203,7 @@ impl<'a> Wait<'a> {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
+                    kill_point("lock.taken");
                     if is_signal && slept && next & !SLEEPERS > 0 {
                         self.page.wake(); // several posts may have met in one wake-up
                     }
@@ -225,6 +229,7 @@ impl<'a> Wait<'a> {
         // Of several that have the proof one succeeds. The dead released nothing, so there is no pair; the
         // kernel orders all that a process wrote before its end.
         self.page.word().compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        kill_point("lock.recovered");
         Some(Acquired::Recovered)
     }
 }
@@ -251,6 +256,7 @@ pub(super) fn release(page: &LockPage, me: Owner) -> Result<(), Refusal> {
             Err(seen) => word = seen,
         }
     }
+    kill_point("lock.released");
     if word & SLEEPERS != 0 {
         page.wake();
     }
