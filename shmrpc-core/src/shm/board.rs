@@ -7,7 +7,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::region::{Region, RegionError};
+use super::{
+    kill_point::kill_point,
+    region::{Region, RegionError},
+};
 
 /// Most channels of one service.
 pub(crate) const MAX_CHANNELS: usize = 4096;
@@ -64,6 +67,7 @@ impl Board {
         let free = (0..MAX_WORKERS).find(|&index| {
             self.worker(index).compare_exchange(0, nonce, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })?;
+        kill_point("index.taken");
         self.clear_sleepers(free);
         u8::try_from(free).ok()
     }
@@ -74,6 +78,7 @@ impl Board {
         // a late one would wipe out what the successor has announced.
         let worker = self.worker(usize::from(index) % MAX_WORKERS);
         let _ = worker.compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
+        kill_point("index.left");
     }
 
     /// The nonces of all workers that hold an index.
@@ -157,7 +162,9 @@ impl Board {
             owner.load(Ordering::Relaxed) == 0
                 && owner.compare_exchange(0, nonce, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })?;
+        kill_point("number.taken");
         self.clear_ready(free as u16);
+        kill_point("number.cleared");
         self.region.word64(USED_WORDS).fetch_max(free as u64 / 64 + 1, Ordering::Release);
         u16::try_from(free).ok()
     }
@@ -169,6 +176,7 @@ impl Board {
         // one would withdraw what the successor has said.
         let channel = self.channel(usize::from(number) % MAX_CHANNELS);
         let _ = channel.compare_exchange(nonce, 0, Ordering::AcqRel, Ordering::Relaxed);
+        kill_point("number.left");
     }
 
     /// The channel numbers that are taken, and by which nonces.

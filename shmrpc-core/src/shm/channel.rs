@@ -18,7 +18,10 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
-use super::region::{Region, RegionError};
+use super::{
+    kill_point::kill_point,
+    region::{Region, RegionError},
+};
 
 /// A worker on a ring: its index on the board and a random incarnation, never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -237,13 +240,16 @@ impl Channel {
     /// Appends a slot to the ring as call number `index`.
     pub(crate) fn publish(&self, index: u32, slot: u16) {
         let entry = u64::from(index.wrapping_add(1)) << 32 | u64::from(slot);
+        kill_point("publish.written");
         // Pairs with the Acquire load in `try_claim`: everything written to the slot is seen by its claimer.
         self.entry(index).store(entry, Ordering::Release);
+        kill_point("publish.entered");
     }
 
     /// Marks a call as no longer wanted: a worker that claims it now answers without running it.
     pub(crate) fn cancel(&self, slot: u16) {
         self.slot(slot)[FLAGS].fetch_or(CANCELLED, Ordering::Relaxed);
+        kill_point("cancel.marked");
     }
 
     /// The reply to call `index`, if it is there.
@@ -338,13 +344,17 @@ impl Channel {
             }
             if (head >> 32) as u32 != me.0 {
                 self.note_last_claim(head);
+                kill_point("claim.other_noted");
             }
+            kill_point("claim.seen");
             let claimed = u64::from(me.0) << 32 | u64::from(index.wrapping_add(1));
             // AcqRel pairs with itself in other workers: who claims later sees the earlier claim's note.
             match self.head().compare_exchange(head, claimed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
+                    kill_point("claim.won");
                     let slot = (entry as u16) & (self.slots - 1) as u16;
                     self.note_claim(slot, index, me);
+                    kill_point("claim.noted");
                     return Some(Claimed { slot, index });
                 }
                 Err(now) => head = now,
@@ -414,8 +424,10 @@ impl Channel {
             word[REPLY_INLINE].store(reply.place.offset, Ordering::Relaxed);
         }
         let stamp = u64::from(claimed.index.wrapping_add(1)) << 32 | u64::from(reply.status);
+        kill_point("reply.placed");
         // Pairs with the Acquire loads in `reply` and `is_answered`.
         word[REPLY].store(stamp, Ordering::Release);
+        kill_point("reply.stamped");
     }
 
     /// Says who attends, unless somebody does already.
@@ -427,6 +439,7 @@ impl Channel {
     /// Stops attending; the caller looks at the ring once more afterwards.
     pub(crate) fn unattend(&self, mine: u64) {
         let _ = self.attended().compare_exchange(mine, 0, Ordering::SeqCst, Ordering::Relaxed);
+        kill_point("unattend.cleared");
         // Pairs with `fence_after_publish`: either the client sees that nobody attends, or the look that
         // follows sees its call.
         fence(Ordering::SeqCst);

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::region::{Region, RegionError, page_bytes};
+use super::{
+    kill_point::kill_point,
+    region::{Region, RegionError, page_bytes},
+};
 use crate::observe::{LatencyHistogram, MethodCounters, Occupancy};
 
 /// A word in the header, beside the numbers of methods and tables.
@@ -90,6 +93,7 @@ impl Counters {
         if method < self.methods {
             let fields = self.fields(table.0, method);
             add(table, &fields[0], 1);
+            kill_point("count.begun");
             if failed {
                 add(table, &fields[1], 1);
             }

@@ -29,6 +29,7 @@ use crate::{
     frame::{Call, Frame},
     method::Shape,
     server::{ReplySink, Responder},
+    shm::kill_point::kill_point,
     stream::{ByteReceiver, ByteSender, ServerStream, StreamClosed},
 };
 
@@ -330,6 +331,7 @@ impl Session {
             settle(inbox, outbox, Err(error.clone()));
             answer.fill(Err(error.clone()));
             self.sink.send(Frame::Cancel { id });
+            kill_point("stream.cancelled");
         }
     }
 
@@ -337,11 +339,13 @@ impl Session {
     pub(crate) fn finish(&self, id: u64, status: Status, body: bytes::Bytes) {
         let Some(entry) = self.lock().open.remove(&id) else { return };
         settle(entry.inbox, entry.outbox, Err(RpcError::Cancelled));
+        kill_point("stream.settled");
         let (status, payload) = match self.refuses(status, body.len()) {
             Some(text) => (Status::TooLarge, text.into()),
             None => (status, body),
         };
         self.sink.send(Frame::Reply { id, status, payload });
+        kill_point("stream.replied");
     }
 
     /// Takes no more calls of ours if none is open; whether that is so now.

@@ -14,6 +14,7 @@ use super::{FrameSink, Violation};
 use crate::{
     error::RpcError,
     frame::{Frame, ITEM_OVERHEAD_BYTES},
+    shm::kill_point::kill_point,
 };
 
 /// An item, the end of the items, or what broke them off.
@@ -136,6 +137,7 @@ impl Inbox {
             state.granted = state.granted.saturating_add_unsigned(bytes);
             drop(state);
             self.sink.send(Frame::Credit { id: self.id, bytes });
+            kill_point("stream.credit_sent");
         }
     }
 

@@ -12,6 +12,7 @@ use super::{FrameSink, Violation, inbox::cost};
 use crate::{
     error::Status,
     frame::{Frame, MAX_WINDOW_BYTES},
+    shm::kill_point::kill_point,
     stream::StreamClosed,
 };
 
@@ -87,6 +88,7 @@ impl Outbox {
     fn send_now(&self, state: &mut State, payload: Bytes) {
         state.credit -= i64::try_from(cost(&payload)).unwrap_or(i64::MAX);
         self.sink.send(Frame::StreamItem { id: self.id, payload });
+        kill_point("stream.item_sent");
     }
 
     fn check_length(&self, item: &Bytes) -> Result<(), StreamClosed> {
@@ -138,6 +140,7 @@ impl Outbox {
         if state.closed.is_none() {
             state.closed = Some(closed);
             self.sink.send(Frame::StreamEnd { id: self.id, status, reason });
+            kill_point("stream.end_sent");
             self.wake(state);
         }
     }

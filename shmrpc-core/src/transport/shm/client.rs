@@ -37,7 +37,7 @@ use crate::{
     method::{MethodId, ServiceDescription, Shape},
     process::random_u64,
     runtime_dir::RuntimeDir,
-    shm::{doorbell::online_cpus, ticks::Reckoned},
+    shm::{doorbell::online_cpus, kill_point::kill_point, ticks::Reckoned},
     stream::ClientStream,
     transport::{InPlace, Outbound, Transport},
 };
@@ -162,6 +162,7 @@ impl ShmClient {
             process: shared.node.process(),
             board: 0,
         })?;
+        kill_point("connect.listed");
         let entries = shared.node.directory().entries()?;
         let workers = entries.iter().filter(|e| e.role == Role::Worker && e.service == shared.service);
         for worker in workers {
@@ -261,6 +262,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         if self.shared.node.is_ours() {
             self.shared.node.withdraw(self.shared.id);
+            kill_point("leave.withdrawn");
             self.shared.leave();
         }
     }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     process::{ProcessStamp, random_u64},
     runtime_dir::RuntimeDir,
+    shm::kill_point::kill_point,
 };
 
 const LINK: &str = "directory";
@@ -77,6 +78,7 @@ impl Directory {
     /// which to remove.
     pub(crate) fn edit<T>(&self, change: impl FnOnce(&[Entry]) -> (Edit, T)) -> io::Result<T> {
         let _lock = self.dir.lock(LOCK_TIMEOUT)?;
+        kill_point("directory.locked");
         let mut file = self.open_segment()?;
         let mut slots = file.as_ref().map_or(Ok(Vec::new()), read_slots)?;
         let present: Vec<Entry> = slots.iter().flatten().cloned().collect();
@@ -85,6 +87,7 @@ impl Directory {
             if entry.as_ref().is_some_and(|entry| edit.remove.contains(&entry.id)) {
                 *entry = None;
                 write_slot(file.as_ref().expect("slots come from a file"), slot, None)?;
+                kill_point("directory.entry_removed");
             }
         }
         for entry in edit.add {
@@ -97,6 +100,7 @@ impl Directory {
                 }
             };
             write_slot(file.as_ref().expect("there is a file by now"), slot, Some(&entry))?;
+            kill_point("directory.entry_written");
             slots[slot] = Some(entry);
         }
         if file.is_some() && slots.iter().all(Option::is_none) {
@@ -135,6 +139,7 @@ impl Directory {
                 };
                 if stale {
                     let _ = std::fs::remove_file(self.dir.short_path(&name));
+                    kill_point("sweep.file_removed");
                 }
             }
             (Edit { add: Vec::new(), remove: dead.iter().map(|e| e.id).collect() }, ())
@@ -146,6 +151,7 @@ impl Directory {
         for name in file_names(Path::new("/dev/shm")).filter(|name| name.starts_with(&prefix)) {
             if linked.as_ref() != Some(&name) {
                 let _ = mman::shm_unlink(name.as_str());
+                kill_point("sweep.segment_removed");
             }
         }
     }
@@ -186,6 +192,7 @@ impl Directory {
         // It must outlive this process; the last to leave removes it.
         segment.set_owner(false);
         drop(segment);
+        kill_point("directory.segment_made");
         let fd: OwnedFd = mman::shm_open(name.as_str(), OFlag::O_RDWR, Mode::empty())?;
         // Reserved now, so that a full /dev/shm is an error here and never a SIGBUS.
         let reserved = nix::fcntl::posix_fallocate(&fd, 0, len as i64);
@@ -193,13 +200,17 @@ impl Directory {
             let _ = mman::shm_unlink(name.as_str());
             return Err(error.into());
         }
+        kill_point("directory.segment_reserved");
         let file = File::from(fd);
         for (slot, entry) in slots.iter().enumerate() {
             write_slot(&file, slot, entry.as_ref())?;
         }
         let temporary = self.dir.short_path(&format!("{LINK}.{:016x}", random_u64()));
+        kill_point("directory.segment_filled");
         std::os::unix::fs::symlink(&name, &temporary)?;
+        kill_point("directory.link_made");
         std::fs::rename(&temporary, self.dir.short_path(LINK))?;
+        kill_point("directory.linked");
         if let Some(old) = old {
             let _ = mman::shm_unlink(old.as_str());
         }
@@ -210,6 +221,7 @@ impl Directory {
         if let Some(name) = self.segment_name() {
             let _ = mman::shm_unlink(name.as_str());
         }
+        kill_point("directory.segment_unlinked");
         let _ = std::fs::remove_file(self.dir.short_path(LINK));
     }
 }
@@ -243,6 +255,11 @@ fn read_slots(file: &File) -> io::Result<Vec<Option<Entry>>> {
 
 fn write_slot(file: &File, slot: usize, entry: Option<&Entry>) -> io::Result<()> {
     let bytes = entry.map_or(Ok([0; ENTRY_BYTES]), encode)?;
+    if cfg!(feature = "kill-points") {
+        // The system writes an entry in one piece; torn it must be taken for a free slot all the same.
+        file.write_all_at(&bytes[..ENTRY_BYTES / 8], (slot * ENTRY_BYTES) as u64)?;
+        kill_point("directory.entry_torn");
+    }
     file.write_all_at(&bytes, (slot * ENTRY_BYTES) as u64)
 }
 

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::shm::doorbell::{Doorbell, monotonic_ns};
+use crate::shm::{
+    doorbell::{Doorbell, monotonic_ns},
+    kill_point::kill_point,
+};
 
 /// A connection whose calls may be waited for.
 pub(crate) trait Waiting: Send + Sync {
@@ -145,6 +148,7 @@ impl Hub {
             for connection in &connections {
                 connection.announce(true);
             }
+            kill_point("wait.announced");
             // Pairs with the fence after a reply: either the worker sees that we sleep, or we see its reply.
             fence(Ordering::SeqCst);
             let now_ns = monotonic_ns();
@@ -162,12 +166,15 @@ impl Hub {
             rescue = if unclaimed { (rescue * 2).min(SLICE) } else { FIRST_RESCUE };
             let wake_ns = wake_ns.min(now_ns + slice.as_nanos() as u64);
             self.wakes_at_ns.store(wake_ns, Ordering::SeqCst);
+            kill_point("wait.looked");
             self.doorbell.wait(Duration::from_nanos(wake_ns.saturating_sub(now_ns)));
+            kill_point("wait.woken");
         }
         self.wakes_at_ns.store(0, Ordering::SeqCst);
         for connection in self.connections() {
             connection.announce(false);
         }
+        kill_point("wait.retracted");
     }
 
     fn hand_over(&self) {

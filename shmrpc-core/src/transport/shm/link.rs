@@ -19,6 +19,7 @@ use nix::sys::socket::{
 };
 
 use super::{message::Message, node::Party};
+use crate::shm::kill_point::kill_point;
 
 const PACKET_BYTES: usize = 32 * 1024;
 const MORE: u8 = 1;
@@ -133,6 +134,9 @@ impl Link {
             if sender.queue.is_empty() {
                 match send_now(self.fd.as_fd(), &packet, fds) {
                     Ok(()) => {
+                        if more != 0 {
+                            kill_point("link.half_sent");
+                        }
                         fds = &[];
                         continue;
                     }

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     process::{ProcessStamp, random_u64},
     runtime_dir::RuntimeDir,
-    shm::{doorbell::Doorbell, fork_generation},
+    shm::{doorbell::Doorbell, fork_generation, kill_point::kill_point},
 };
 
 /// Somebody in this process to whom links belong.
@@ -145,7 +145,9 @@ impl Node {
             // Under the lock: a sweep must not meet a socket that nobody listens to yet.
             let _lock = dir.lock(LOCK_TIMEOUT)?;
             bind(listener.as_raw_fd(), &UnixAddr::new(&dir.short_path(&format!("{id}.sock")))?)?;
+            kill_point("node.bound");
             listen(&listener, Backlog::new(4096)?)?;
+            kill_point("node.listening");
         }
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         epoll.add(&stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
@@ -234,6 +236,7 @@ impl Node {
         let fd = new_socket()?;
         let address = UnixAddr::new(&self.core.dir.short_path(&format!("{node}.sock")))?;
         connect(fd.as_raw_fd(), &address)?;
+        kill_point("link.dialled");
         let link = self.core.new_link(fd)?;
         link.give_to(party);
         self.core.watch_link(&link)?;
@@ -281,6 +284,7 @@ impl Core {
             return;
         }
         let _ = std::fs::remove_file(self.dir.short_path(&format!("{}.sock", self.id)));
+        kill_point("node.unbound");
         if self.sweeps_left.load(Ordering::Acquire) > 0 {
             let _ = self.directory.sweep();
         }

@@ -40,7 +40,7 @@ use crate::{
     error::ServeError,
     method::ServiceDescription,
     server::Service,
-    shm::{board::Board, channel::Claimer, counters::Counters, doorbell::Doorbell},
+    shm::{board::Board, channel::Claimer, counters::Counters, doorbell::Doorbell, kill_point::kill_point},
     transport::Local,
 };
 
@@ -197,13 +197,16 @@ impl Worker {
             return 0;
         }
         shared.activity.close();
+        kill_point("drain.closed");
         shared.node.withdraw(shared.nonce);
+        kill_point("drain.withdrawn");
         for _ in lock(&self.threads).iter() {
             shared.doorbell.post();
         }
         let until = Instant::now() + at_most;
         let parted_until = Instant::now() + FAREWELL.min(at_most);
         shared.say_goodbye();
+        kill_point("drain.goodbye_said");
         let parts = || Instant::now() < parted_until && !shared.has_parted();
         while (shared.activity.running() > 0 || parts()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
@@ -211,7 +214,9 @@ impl Worker {
         let cut_off = shared.activity.running();
         // Before the links end: at their end clients use the slots of what was cut off for other calls.
         shared.activity.leave();
+        kill_point("drain.rings_left");
         shared.leave();
+        kill_point("drain.links_closed");
         if cut_off == 0 {
             for thread in lock(&self.threads).drain(..) {
                 let _ = thread.join();
@@ -241,6 +246,7 @@ impl Shared {
             process: self.node.process(),
             board: self.board.id(),
         })?;
+        kill_point("join.visible");
         for entry in self.node.directory().entries()? {
             let ours = entry.role == Role::Observer
                 || (entry.role == Role::Client && entry.service == self.description.name);
@@ -263,6 +269,7 @@ impl Shared {
                 },
                 &[],
             );
+            kill_point("join.invited");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     shm::{
         channel::CALL_INLINE_BYTES,
         doorbell::{current_cpu, monotonic_ns},
+        kill_point::kill_point,
         ticks::{Reckoned, Ticks},
     },
     transport::{
@@ -98,6 +99,7 @@ impl Flight {
         if let Some(header) = lane.channel.reply(self.key.slot, self.index)
             && header.place.arena == 0
         {
+            kill_point("take.found");
             if !self.alone {
                 lane.channel.expect_to_read(self.index.wrapping_add(AHEAD));
             }
@@ -158,11 +160,13 @@ impl Flight {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
+        kill_point("take.copied");
         if self.in_arena {
             shared.lock().rings.finish(self.key);
         } else {
             shared.lane(self.key).finish(self.key.slot);
         }
+        kill_point("take.freed");
     }
 
     fn outcome(

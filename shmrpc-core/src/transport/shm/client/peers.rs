@@ -19,6 +19,7 @@ use crate::{
         board::Board,
         channel::Claimer,
         doorbell::{Doorbell, monotonic_ns},
+        kill_point::kill_point,
         region::Region,
     },
     transport::session::Session,
@@ -107,7 +108,9 @@ impl Shared {
             node: self.node.id().to_owned(),
             process: self.node.process(),
         };
-        link.send(&hello, &[self.node.doorbell().fd()])
+        let sent = link.send(&hello, &[self.node.doorbell().fd()]);
+        kill_point("hello.sent");
+        sent
     }
 
     /// A worker has answered: it gets every ring and arena, and finds what nobody has claimed yet.
@@ -119,6 +122,7 @@ impl Shared {
         let doorbell = Arc::new(Doorbell::attach(doorbell).map_err(text)?);
         // For observers.
         drop(counters);
+        kill_point("greet.mapped");
         let mut state = self.lock();
         let state = &mut *state;
         if state.peers.workers.iter().any(|known| known.nonce == welcome.nonce) {
@@ -147,6 +151,7 @@ impl Shared {
         let _first = self.first_description.set(Arc::clone(&worker.description));
         state.description = Some(Arc::clone(&worker.description));
         state.peers.workers.push(worker);
+        kill_point("greet.known");
         state.peers.alone_since_ns = None;
         state.methods = state.peers.methods();
         state.last_method = None;
@@ -187,11 +192,13 @@ impl Shared {
     pub(super) fn leave(&self) {
         let mut state = self.lock();
         state.rings.leave();
+        kill_point("leave.numbers_given_back");
         let workers: Vec<_> = state.peers.workers.drain(..).collect();
         drop(state);
         for worker in workers {
             worker.session.end("the connection was dropped", |_| RpcError::Cancelled);
             worker.link.close();
+            kill_point("leave.link_closed");
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     shm::{
         arena::{Extent, release},
         channel::{CALL_INLINE_BYTES, REPLY_INLINE_BYTES, ReplyHeader},
+        kill_point::kill_point,
         region::Region,
     },
 };
@@ -73,6 +74,7 @@ impl Drop for InReply<'_> {
     fn drop(&mut self) {
         if let Memory::Arena(region) = &self.memory {
             release(region, self.at as u64);
+            kill_point("take.released");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     client::Reply,
     error::RpcError,
     process::random_u64,
-    shm::{arena::Extent, board::Board, channel::Channel, region::RegionError},
+    shm::{arena::Extent, board::Board, channel::Channel, kill_point::kill_point, region::RegionError},
     transport::shm::message::Message,
 };
 
@@ -212,7 +212,9 @@ impl Ring {
                 number
             }
         };
+        kill_point("ring.numbered");
         worker.link.send(&Message::Attach { channel: self.nonce, number }, &[self.lane.channel.fd()]);
+        kill_point("ring.handed");
         Ok(())
     }
 

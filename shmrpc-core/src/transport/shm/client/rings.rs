@@ -21,6 +21,7 @@ use crate::{
         board::{Board, fence_after_publish},
         channel::{CALL_INLINE_BYTES, CallHeader, MAX_SLOTS, Place, ReplyHeader},
         doorbell::Doorbell,
+        kill_point::kill_point,
         region::{Region, RegionError},
     },
     transport::shm::message::Message,
@@ -169,6 +170,7 @@ impl Rings {
             Payload::Bytes(bytes) => {
                 let (extent, region) = self.allocate(bytes.len(), peers)?;
                 region.copy_in(extent.offset as usize, bytes);
+                kill_point("arena.copied");
                 (extent.place(bytes.len()), Some(extent))
             }
         };
@@ -176,6 +178,7 @@ impl Rings {
         let ring = &mut self.rings[number];
         let alone = ring.in_flight() == 0;
         let slot = ring.take_slot(serial);
+        kill_point("publish.slot_taken");
         let channel = &ring.lane.channel;
         if let (None, Payload::Bytes(bytes)) = (extent, call.payload) {
             channel.region().copy_in(channel.call_inline(slot), bytes);
@@ -188,6 +191,7 @@ impl Rings {
             door: call.door,
             cancelled: false,
         };
+        kill_point("publish.copied");
         channel.write_call(slot, &header);
         let index = ring.publish(slot);
         if !alone {
@@ -209,6 +213,7 @@ impl Rings {
         );
         // If this is the only call, whoever attends is looking at this very ring.
         let told = (attended == 0 || !alone) && ring.set_ready();
+        kill_point("publish.told");
         let woke = told && attended == 0 && self.wake_one();
         let peer = if woke { Peer::Woken } else { Peer::from_mark(attended) };
         let key = Key { ring: number as u8, slot, serial };
@@ -237,6 +242,7 @@ impl Rings {
         }
         if let Some(&slots) = SLOTS.get(self.rings.len()) {
             let mut ring = Ring::new(slots).map_err(|e| RpcError::NoSpace(e.to_string()))?;
+            kill_point("ring.made");
             if let Err(reason) = peers.workers().iter().try_for_each(|worker| ring.hand_to(worker)) {
                 ring.leave();
                 return Err(RpcError::Busy(reason));
@@ -266,6 +272,7 @@ impl Rings {
         peers: &Peers,
     ) -> Result<(Extent, Arc<Region>), RpcError> {
         let allocated = self.arenas.allocate(len_bytes).map_err(no_space)?;
+        kill_point("arena.allocated");
         for worker in peers.workers() {
             for &id in &allocated.dropped {
                 worker.link.send(&Message::DropArena { id }, &[]);
@@ -274,6 +281,7 @@ impl Rings {
                 worker.link.send(&Message::Arena { id: allocated.extent.arena }, &[allocated.region.fd()]);
             }
         }
+        kill_point("arena.announced");
         Ok((allocated.extent, allocated.region))
     }
 
@@ -286,10 +294,12 @@ impl Rings {
         for target in &self.targets {
             let known = |index: u8| target.doorbells.iter().any(|(at, _)| *at == index);
             if let Some(index) = target.board.take_sleeper(self.wake_from, known) {
+                kill_point("wake.taken");
                 self.wake_from = index.wrapping_add(1);
                 if let Some((_, doorbell)) = target.doorbells.iter().find(|(at, _)| *at == index) {
                     doorbell.post();
                 }
+                kill_point("wake.posted");
                 return true;
             }
         }
@@ -306,6 +316,7 @@ impl Rings {
                 let _ = peers.workers().iter().try_for_each(|worker| ring.hand_to(worker));
             }
             ring.set_ready();
+            kill_point("rescue.offered");
         }
         if unclaimed && !peers.workers().is_empty() {
             self.wake_one();

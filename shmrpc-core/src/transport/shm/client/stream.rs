@@ -11,7 +11,7 @@ use crate::{
     error::RpcError,
     frame::{Call, Frame},
     method::Shape,
-    shm::doorbell::monotonic_ns,
+    shm::{doorbell::monotonic_ns, kill_point::kill_point},
     stream::ClientStream,
     transport::{
         Outbound,
@@ -61,7 +61,9 @@ impl ShmClient {
             metadata: Default::default(),
             payload: call.payload.to_vec().into(),
         });
+        kill_point("stream.opened");
         streams::send(&worker.link, frame);
+        kill_point("stream.begun");
         drop(state);
         let session = Arc::clone(&worker.session);
         let reply = Pending::new(SessionCall::new(session, id, opened.answer, label, until));

@@ -20,6 +20,7 @@ use crate::{
         arena::{Arenas, MAX_ARENA_BYTES},
         channel::{Channel, Claimed},
         doorbell::Doorbell,
+        kill_point::kill_point,
         region::{Region, RegionError},
     },
     transport::session::Session,
@@ -173,8 +174,10 @@ impl Shared {
             }
             clients.push(client);
         }
+        kill_point("welcome.known");
         self.mend();
         link.send(&self.welcome(), &[self.board.fd(), self.doorbell.fd(), self.counters.fd()]);
+        kill_point("welcome.sent");
         Ok(())
     }
 
@@ -186,6 +189,7 @@ impl Shared {
         }
         let seat = Arc::new(Seat { channel: Channel::attach(fd)?, nonce, number, client });
         self.change_seats(|seats| seats.insert(Arc::clone(&seat)));
+        kill_point("seat.taken");
         if seat.channel.has_work() {
             self.board.set_ready(number);
         }
@@ -193,6 +197,7 @@ impl Shared {
         // in `announce_sleep`: either we see it announced, or it sees that the seats have changed.
         fence(Ordering::SeqCst);
         if self.board.retract_sleep(self.index) {
+            kill_point("seat.sleeper_taken");
             self.doorbell.post();
         }
         Ok(())
@@ -232,6 +237,7 @@ impl Shared {
     /// Writes anew what whoever joins relies on, should a faulty process have written there.
     fn mend(&self) {
         self.board.mend();
+        kill_point("mend.board");
         self.counters.mend();
     }
 
@@ -320,6 +326,7 @@ impl Party for Shared {
             *lock(&self.supervisor_seen) = Instant::now();
         }
         let lost = self.change_seats(|seats| seats.remove(&gone));
+        kill_point("part.unseated");
         if !lost.is_empty() {
             let left = lost.iter().map(|seat| Orphan {
                 number: seat.number,

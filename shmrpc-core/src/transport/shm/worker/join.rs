@@ -12,7 +12,7 @@ use crate::{
     error::ServeError,
     method::ServiceDescription,
     process::random_u64,
-    shm::board::Board,
+    shm::{board::Board, kill_point::kill_point},
     transport::shm::{
         directory::{Edit, Entry, Role},
         link::{Arrival, Link},
@@ -40,6 +40,7 @@ pub(super) fn take_place(node: &Arc<Node>, description: &ServiceDescription) -> 
     let table = description.table_hash();
     for attempt in 0..ATTEMPTS {
         let found = enlist(node, description, nonce, attempt + 1 == ATTEMPTS).map_err(io)?;
+        kill_point("join.listed");
         let board = match found {
             Found::Crowded(limit) => {
                 return Err(ServeError::Limit(format!(
@@ -60,10 +61,12 @@ pub(super) fn take_place(node: &Arc<Node>, description: &ServiceDescription) -> 
                 continue;
             }
         };
+        kill_point("join.board_found");
         forget_the_dead(node, &board).map_err(io)?;
         let index = board
             .join_worker(nonce)
             .ok_or_else(|| ServeError::Limit(format!("{} has 64 workers already", description.name)))?;
+        kill_point("join.placed");
         return Ok(Place { board, index, nonce });
     }
     unreachable!("the last attempt never waits")
@@ -153,6 +156,7 @@ fn ask(node: &Node, colleague: &Entry, service: &str, table: u64) -> Option<Boar
         process: node.process(),
     };
     link.send(&hello, &[node.doorbell().fd()]);
+    kill_point("join.asked");
     *asking.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
     let board = asking.answer.wait_until(Instant::now() + COLLEAGUE_TIMEOUT).flatten();
     link.close();

@@ -22,6 +22,7 @@ use crate::shm::{
     channel::{Claimed, fence_after_claim},
     counters::Table,
     doorbell::{current_cpu, online_cpus},
+    kill_point::kill_point,
     ticks::{Reckoned, Ticks},
 };
 
@@ -210,6 +211,7 @@ impl<'a> PoolThread<'a> {
             return;
         }
         self.shared.board.clear_ready(seat.number);
+        kill_point("withdraw.cleared");
         // Pairs with `fence_after_publish`: a call published before the bit was withdrawn is seen now.
         fence(Ordering::SeqCst);
         if seat.channel.has_work() {
@@ -262,6 +264,7 @@ impl<'a> PoolThread<'a> {
         self.unattend();
         self.mark = self.new_mark();
         if seat.channel.attend(self.mark) {
+            kill_point("attend.marked");
             self.attended = Some(Arc::clone(seat));
             self.in_a_row = 0;
         }
@@ -278,6 +281,7 @@ impl<'a> PoolThread<'a> {
         self.settle();
         if let Some(seat) = self.attended.take() {
             self.shared.board.clear_ready(seat.number);
+            kill_point("unattend.withdrawn");
             seat.channel.unattend(self.mark);
             if seat.channel.has_work() {
                 self.shared.board.set_ready(seat.number);
@@ -374,6 +378,7 @@ impl<'a> PoolThread<'a> {
     fn sleep(&mut self) {
         let (shared, since) = (self.shared, self.clock);
         shared.board.announce_sleep(shared.index);
+        kill_point("sleep.announced");
         // A ring that we have not taken notice of yet may have been made ready before we were announced.
         let outdated = shared.seats_version.load(Ordering::Acquire) != self.seats_version;
         // Calls of a ring that somebody attends are his until a caller finds that he has to sleep, and wakes one.
@@ -386,9 +391,13 @@ impl<'a> PoolThread<'a> {
         // Asleep it keeps nobody's memory mapped: a client may die meanwhile.
         self.seats = Arc::clone(&self.no_seats);
         self.seats_version = u64::MAX;
+        kill_point("sleep.looked");
         self.woken = shared.doorbell.wait(SLEEP_SLICE);
-        if !self.woken {
+        if self.woken {
+            kill_point("sleep.woken");
+        } else {
             shared.board.retract_sleep(shared.index);
+            kill_point("sleep.retracted");
         }
         self.sleeps = self.sleeps.wrapping_add(1);
         self.clock = Ticks::now();
@@ -413,6 +422,8 @@ pub(super) fn tell(seat: &Seat) {
 fn wake(seat: &Seat) {
     let sleeping = seat.channel.sleeping();
     if sleeping.load(Ordering::Relaxed) != 0 && sleeping.swap(0, Ordering::AcqRel) != 0 {
+        kill_point("tell.taken");
         seat.client.doorbell.post();
+        kill_point("tell.posted");
     }
 }

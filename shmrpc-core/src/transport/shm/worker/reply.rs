@@ -11,6 +11,7 @@ use crate::{
         arena::{Extent, NoExtent},
         channel::{Claimed, Place, REPLY_INLINE_BYTES, ReplyHeader},
         counters::Table,
+        kill_point::kill_point,
         region::Region,
         ticks::Ticks,
     },
@@ -37,6 +38,7 @@ impl Answering<'_> {
         match self.room(body.len()) {
             Ok(room) => {
                 room.region.copy_in(room.extent.offset as usize, body);
+                kill_point("reply.large_copied");
                 self.publish(status, room.extent.place(body.len()));
             }
             Err(error) => {
@@ -55,6 +57,7 @@ impl Answering<'_> {
     fn publish_inline(self, status: Status, body: &[u8]) {
         let channel = &self.seat.channel;
         channel.region().copy_in(channel.reply_inline(self.claimed.slot), body);
+        kill_point("reply.copied");
         self.publish(status, inline(body.len()));
     }
 
@@ -70,6 +73,7 @@ impl Answering<'_> {
         let client = &self.seat.client;
         let mut arenas = lock(&client.replies);
         let allocated = arenas.allocate(len_bytes)?;
+        kill_point("reply.allocated");
         let extent = allocated.extent;
         for &id in &allocated.dropped {
             client.link.send(&Message::DropArena { id }, &[]);
@@ -77,6 +81,7 @@ impl Answering<'_> {
         if allocated.is_new {
             client.link.send(&Message::Arena { id: extent.arena }, &[allocated.region.fd()]);
         }
+        kill_point("reply.announced");
         Ok(ArenaRoom { extent, region: allocated.region })
     }
 }
@@ -148,6 +153,7 @@ impl<'a> PoolReply<'a> {
         self.answered = true;
         let failed = status != Status::Ok;
         shared.counters.count(self.table, self.method, failed, self.bytes_in, len_bytes as u64);
+        kill_point("reply.counted");
         if shared.activity.return_to_rings(self.thread) {
             write(self.answering);
             self.ended = Ticks::now();

@@ -20,6 +20,7 @@ use crate::{
     shm::{
         channel::{CALL_INLINE_BYTES, CallHeader, Claimed},
         doorbell::monotonic_ns,
+        kill_point::kill_point,
         region::Region,
         ticks::Ticks,
     },
@@ -32,6 +33,7 @@ impl PoolThread<'_> {
     /// Runs a claimed call and leaves the time of its end in `self.clock`. The client has not been woken yet.
     pub(super) fn serve(&mut self, seat: &Arc<Seat>, claimed: Claimed, now_ns: u64) {
         let call = seat.channel.read_call(claimed.slot);
+        kill_point("serve.read");
         let answering = Answering { shared: self.shared, seat, claimed };
         let refused = if call.cancelled {
             Err((Status::Cancelled, "cancelled before it was run".to_owned()))
@@ -63,7 +65,9 @@ impl PoolThread<'_> {
             PoolReply::new(answering, self.thread, self.table, method, bytes_in, begun, &mut small);
         let incoming = IncomingCall::near(&near, &mut argument, door, Responder::near(&mut reply));
         shared.activity.enter_handler(self.thread);
+        kill_point("serve.entered");
         contained(&shared.service, method, incoming);
+        kill_point("serve.handled");
         shared.activity.return_to_rings(self.thread);
         match reply.ended() {
             Some(ended) => {

@@ -12,7 +12,7 @@ use crate::{
     error::Status,
     frame::{Call, Frame},
     server::{CallContext, IncomingCall, ReplySink, Responder, contained, runtime},
-    shm::{counters::Table, ticks::Ticks},
+    shm::{counters::Table, kill_point::kill_point, ticks::Ticks},
     transport::{
         io::NO_DEADLINE,
         session::Incoming,
@@ -40,6 +40,7 @@ impl Shared {
         let until = Instant::now() + timeout;
         let shape = self.description.methods[method].shape;
         let Ok(accepted) = client.session.accept(id, shape, until) else { return client.link.close() };
+        kill_point("stream.accepted");
         let deadline = (call.timeout_ns != 0).then_some(until);
         let context = CallContext::new(id, deadline).with_cancelled(accepted.cancelled);
         self.activity.begin();

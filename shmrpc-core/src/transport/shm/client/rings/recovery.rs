@@ -8,7 +8,7 @@ use crate::{
     client::Reply,
     error::RpcError,
     server::Lent,
-    shm::channel::Claimer,
+    shm::{channel::Claimer, kill_point::kill_point},
     transport::shm::client::{peers::Worker, place::InReply, ring::Key},
 };
 
@@ -21,6 +21,7 @@ impl Rings {
             let by = attended.load(Ordering::Acquire);
             if by & 0xffff == u64::from(dead.index) + 1 {
                 let _ = attended.compare_exchange(by, 0, Ordering::AcqRel, Ordering::Relaxed);
+                kill_point("recover.unattended");
             }
             let mut again = Vec::new();
             for (slot, call) in ring.calls() {
@@ -54,6 +55,7 @@ impl Rings {
                 if let Some(call) = ring.call(slot) {
                     call.index = index;
                     ring.publish(slot);
+                    kill_point("recover.again");
                 }
             }
         }
@@ -66,6 +68,7 @@ impl Rings {
         for ring in &mut self.rings {
             for _ in 0..ring.in_flight() {
                 let Some(claimed) = ring.lane.channel.try_claim(Claimer::CLIENT) else { break };
+                kill_point("give_up.claimed");
                 let call = ring.call(claimed.slot);
                 if let Some(call) = call.filter(|call| call.index == claimed.index) {
                     call.decide(Err(error.clone()), &mut self.due);
