@@ -5,7 +5,8 @@
     python3 shmrpc_client.py HOST:PORT METHOD [JSON …]          calls one; each argument is a JSON value
     python3 shmrpc_client.py HOST:PORT METHOD --raw < FILE      calls a raw method with the bytes of stdin
 
-A shared secret is taken from the file that SHMRPC_SECRET_FILE names, or from SHMRPC_SECRET.
+A shared secret is taken from the file that SHMRPC_SECRET_FILE names, or from SHMRPC_SECRET. With SHMRPC_TLS_CA_FILE, the
+authorities that are believed, TLS is spoken; SHMRPC_TLS_CERTIFICATE_FILE and SHMRPC_TLS_KEY_FILE are shown to the server.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 
@@ -41,12 +43,14 @@ class ServiceError(Exception):
 class Client:
     """One connection, one call at a time. Use it as a context manager or close it."""
 
-    def __init__(self, host, port, service=None, timeout=30.0, secret=None):
+    def __init__(self, host, port, service=None, timeout=30.0, secret=None, tls=None):
         self.timeout = timeout
         self.last_id = 0
         self.pending = bytearray()
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         hello = {"version": 1, "service": service, "client": "python example"}
         nonce = os.urandom(32)
         if secret:
@@ -162,12 +166,26 @@ def shared_secret():
     return os.environ.get("SHMRPC_SECRET", "").encode() or None
 
 
+def tls():
+    """What the environment says of it, or none."""
+    authorities = os.environ.get("SHMRPC_TLS_CA_FILE")
+    if not authorities:
+        return None
+    context = ssl.create_default_context(cafile=authorities)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["shmrpc"])
+    certificate = os.environ.get("SHMRPC_TLS_CERTIFICATE_FILE")
+    if certificate:
+        context.load_cert_chain(certificate, os.environ.get("SHMRPC_TLS_KEY_FILE"))
+    return context
+
+
 def main(argv):
     if not argv or ":" not in argv[0]:
         sys.exit(__doc__)
     host, _, port = argv[0].rpartition(":")
     try:
-        with Client(host.strip("[]"), int(port), secret=shared_secret()) as client:
+        with Client(host.strip("[]"), int(port), secret=shared_secret(), tls=tls()) as client:
             if len(argv) == 1:
                 for method in client.methods.values():
                     print(f"{method['name']}  {method['encoding']} {method['shape']}  {method['signature']}")

@@ -18,7 +18,7 @@ pub(crate) use self::call::{Cancellation, Near, NearSink, ReplySink, contained};
 pub(crate) use self::in_place::{Draft, Drafted, Lent, Room};
 pub(crate) use self::runtime::runtime;
 pub use self::{
-    config::WorkerConfig,
+    config::{TcpLimits, TlsFiles, WorkerConfig},
     in_place::{Loan, LoanError, LoanSource, ShmBytes},
     log::{Level, Logger, logger},
     serve::{ServeOptions, Serving, serve},

@@ -55,6 +55,13 @@ impl ClientTls {
         Self { ca_file: ca_file.into(), identity: None, server_name: None }
     }
 
+    /// Believes those of this file instead.
+    #[must_use]
+    pub fn ca_file(mut self, ca_file: impl Into<PathBuf>) -> Self {
+        self.ca_file = ca_file.into();
+        self
+    }
+
     /// Shows a certificate of its own (PEM, the certificate itself first) to servers that ask for one. Nobody but
     /// its owner may have rights to the key, except that the group may read it.
     #[must_use]

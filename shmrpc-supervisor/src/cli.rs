@@ -42,10 +42,10 @@ pub fn run() -> ExitCode {
 
 fn execute(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
-        Command::Services(services) => services::run(services, args.runtime_dir.as_deref(), out),
-        Command::Methods(methods) => methods::run(methods, args.runtime_dir.as_deref(), out),
-        Command::Call(call) => call::run(call, args.runtime_dir.as_deref(), out),
-        Command::Bench(bench) => bench::run(bench, args.runtime_dir.as_deref(), out),
+        Command::Services(services) => services::run(services, args.reach.runtime_dir.as_deref(), out),
+        Command::Methods(methods) => methods::run(methods, &args.reach, out),
+        Command::Call(call) => call::run(call, &args.reach, out),
+        Command::Bench(bench) => bench::run(bench, &args.reach, out),
     }?;
     out.flush().map_err(Failure::output)
 }

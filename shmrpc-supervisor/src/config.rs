@@ -9,6 +9,7 @@ mod pool;
 mod reader;
 mod service;
 mod surroundings;
+mod tcp;
 mod value;
 
 use std::{
@@ -26,6 +27,7 @@ pub use self::{
     pool::{Autoscale, Recycling, Scaling},
     service::{Policy, Restart, ServiceSettings, Source},
     surroundings::{Dependencies, Surroundings},
+    tcp::TcpSettings,
 };
 
 /// What `[web monitor]` says.
@@ -147,8 +149,8 @@ mod tests {
         assert_eq!(settings.web.allow_users, [0, 7]);
         let [echo, copy, front] = &settings.services[..] else { panic!("three services") };
         assert_eq!((echo.min_proc_num, copy.min_proc_num), (2, 1));
-        assert_eq!(echo.tcp_bind, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        assert_eq!(copy.tcp_bind, None);
+        assert_eq!(echo.tcp.bind, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert_eq!(copy.tcp.bind, None);
         assert_eq!(echo.log_dir, Path::new("/base/logs"));
         assert!(matches!(&copy.source, Source::Import { prefix: Some(p), .. } if p == "eu"));
         assert!(matches!(&front.source, Source::Program { name, .. } if name == "front_end"));
@@ -160,11 +162,47 @@ mod tests {
         let text = "[Echo]\nimport_from=echo\ntcp_bind=0.0.0.0\n";
         let (_, faults) = parse(text);
         assert!(faults.len() == 1 && faults[0].contains("tcp_allow_remote = True"), "{faults:?}");
-        assert!(faults[0].contains("set tcp_secret_file"), "{faults:?}");
+        assert!(faults[0].contains("set tcp_secret_file or tcp_tls_client_ca_file"), "{faults:?}");
         let (_, faults) = parse(&format!("{text}tcp_secret_file=/nonexistent/secret\n"));
         assert!(faults.len() == 1 && faults[0].contains("/nonexistent/secret"), "{faults:?}");
         let (settings, faults) = parse(&format!("{text}tcp_allow_remote=True\n"));
-        assert!(faults.is_empty() && settings.services[0].tcp_allow_remote, "{faults:?}");
+        assert!(faults.is_empty() && settings.services[0].tcp.allow_remote, "{faults:?}");
+    }
+
+    #[test]
+    fn limits_of_tcp_are_within_reason() {
+        let text = "[Echo]\nimport_from=echo\n";
+        let (settings, faults) = parse(&format!(
+            "{text}tcp_max_connections=7\ntcp_max_in_flight=8\ntcp_max_message_bytes=1M\n\
+             tcp_handshake_timeout=2s\ntcp_frame_timeout=3\ntcp_idle_timeout=5m\n"
+        ));
+        assert!(faults.is_empty(), "{faults:?}");
+        let limits = settings.services[0].tcp.limits;
+        assert_eq!((limits.max_connections, limits.max_in_flight), (Some(7), Some(8)));
+        assert_eq!(limits.max_message_bytes, Some(1 << 20));
+        assert_eq!((limits.handshake_timeout, limits.frame_timeout), (Some(seconds(2)), Some(seconds(3))));
+        assert_eq!(limits.idle_timeout, Some(seconds(300)));
+        let (settings, faults) =
+            parse(&format!("[defaults]\ntcp_idle_timeout=5m\n{text}tcp_idle_timeout=never\n"));
+        assert!(faults.is_empty() && settings.services[0].tcp.limits == Default::default(), "{faults:?}");
+        for (line, accepted) in [
+            ("tcp_max_connections=0", "from 1 to 1000000"),
+            ("tcp_max_in_flight=many", "from 1 to 1000000"),
+            ("tcp_max_message_bytes=100", "from 1K to 4095M"),
+            ("tcp_max_message_bytes=5G", "from 1K to 4095M"),
+            ("tcp_handshake_timeout=0", "100ms or more"),
+            ("tcp_frame_timeout=never", "100ms or more"),
+            ("tcp_idle_timeout=10ms", "100ms or more, or never"),
+        ] {
+            let (_, faults) = parse(&format!("{text}{line}\n"));
+            let key = line.split('=').next().unwrap();
+            assert!(faults.len() == 1 && faults[0].starts_with(&format!("3: [Echo] {key}")), "{faults:?}");
+            assert!(faults[0].contains(accepted), "{faults:?}");
+        }
+    }
+
+    fn seconds(seconds: u64) -> std::time::Duration {
+        std::time::Duration::from_secs(seconds)
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl ServicePlan {
     #[must_use]
     pub fn tcp_address(&self) -> Option<(IpAddr, u16)> {
         let served = self.description.is_some();
-        self.settings.tcp_bind.zip(self.port).filter(|_| served)
+        self.settings.tcp.bind.zip(self.port).filter(|_| served)
     }
 
     /// The folder of its logs.

@@ -168,8 +168,10 @@ fn worker_config(plan: &ServicePlan, runtime_dir: &Path, has_listener: bool) -> 
         tcp_listener_fd: has_listener.then_some(CHILD_LISTENER),
         output_read_fds: Some((CHILD_STDOUT_READ, CHILD_STDERR_READ)),
         force_insecure_serialisation: settings.force_insecure_serialisation,
-        tcp_secret_file: settings.tcp_secret_file.clone(),
-        tcp_allow_remote: settings.tcp_allow_remote,
+        tcp_secret_file: settings.tcp.secret_file.clone(),
+        tcp_tls: settings.tcp.tls.clone(),
+        tcp_allow_remote: settings.tcp.allow_remote,
+        tcp_limits: settings.tcp.limits,
         orphan_timeout: settings.orphan_timeout,
         // Shorter than our own patience, so that a drain that takes too long ends in the worker's own
         // words and not in a kill.

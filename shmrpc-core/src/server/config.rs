@@ -6,6 +6,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::transport::tcp::gateway::TcpOptions;
+
 /// A worker's configuration. Descriptors are numbers of inherited, open files.
 ///
 /// Daemon and workers may be of different ages: fields that this version does not know are ignored, and one
@@ -37,10 +39,62 @@ pub struct WorkerConfig {
     /// Let TCP peers on other machines in, though nothing authenticates them.
     #[serde(default)]
     pub tcp_allow_remote: bool,
+    /// The certificates with which TCP is encrypted.
+    #[serde(default)]
+    pub tcp_tls: TlsFiles,
+    /// How much is taken of TCP clients.
+    #[serde(default)]
+    pub tcp_limits: TcpLimits,
     /// Without a supervisor for so long, drain and exit; `None`: never.
     pub orphan_timeout: Option<Duration>,
     /// How long a drain may take before the worker exits anyway.
     pub drain_timeout: Duration,
+}
+
+/// Where a server's certificate is; see [`ServerTls`](crate::ServerTls). With none of them there is no TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsFiles {
+    /// The certificate, PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// The authorities whose clients are let in, and nobody else.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Limits of a service's TCP clients; those that are not set are those of [`TcpOptions`]'s default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TcpLimits {
+    /// See [`TcpOptions::max_connections`].
+    pub max_connections: Option<usize>,
+    /// See [`TcpOptions::max_in_flight`].
+    pub max_in_flight: Option<u32>,
+    /// See [`TcpOptions::max_message_bytes`].
+    pub max_message_bytes: Option<u64>,
+    /// See [`TcpOptions::handshake_timeout`].
+    pub handshake_timeout: Option<Duration>,
+    /// See [`TcpOptions::frame_timeout`].
+    pub frame_timeout: Option<Duration>,
+    /// See [`TcpOptions::idle_timeout`].
+    pub idle_timeout: Option<Duration>,
+}
+
+impl TcpLimits {
+    pub(super) fn apply(self, options: &mut TcpOptions) {
+        fn set<T>(option: &mut T, limit: Option<T>) {
+            if let Some(limit) = limit {
+                *option = limit;
+            }
+        }
+        set(&mut options.max_connections, self.max_connections);
+        set(&mut options.max_in_flight, self.max_in_flight);
+        set(&mut options.max_message_bytes, self.max_message_bytes);
+        set(&mut options.handshake_timeout, self.handshake_timeout);
+        set(&mut options.frame_timeout, self.frame_timeout);
+        set(&mut options.idle_timeout, self.idle_timeout.map(Some));
+    }
 }
 
 impl WorkerConfig {
@@ -60,5 +114,6 @@ mod tests {
             "drain_timeout": {"secs": 9, "nanos": 0}, "of_a_later_version": true}"#;
         let config: WorkerConfig = serde_json::from_str(text).unwrap();
         assert!(!config.tcp_allow_remote && config.threads == 2);
+        assert!(config.tcp_tls == TlsFiles::default() && config.tcp_limits == TcpLimits::default());
     }
 }

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    Definition, Service, WorkerConfig, log, runtime,
+    Definition, Service, TcpLimits, TlsFiles, WorkerConfig, log, runtime,
     serve::{Termination, drain, open_gateway},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     runtime_dir::RuntimeDir,
     secret::Secret,
     shm::inherited_fd,
+    tls::ServerTls,
     transport::{
         shm::worker::{Worker, WorkerOptions},
         tcp::gateway::TcpOptions,
@@ -128,6 +129,8 @@ fn serve_alone(offered: &[Offered], name: Option<&str>) -> ExitCode {
             force_insecure_serialisation: false,
             tcp_secret_file: None,
             tcp_allow_remote: false,
+            tcp_tls: TlsFiles::default(),
+            tcp_limits: TcpLimits::default(),
             orphan_timeout: None,
             drain_timeout: Duration::from_secs(10),
         },
@@ -155,6 +158,12 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
         None => None,
     };
     let secret = config.tcp_secret_file.as_ref().map(Secret::from_file).transpose()?;
+    let files = &config.tcp_tls;
+    let tls = ServerTls::from_parts(
+        files.certificate_file.as_deref(),
+        files.key_file.as_deref(),
+        files.client_ca_file.as_deref(),
+    )?;
     let listener = config.tcp_listener_fd.map(inherit).transpose()?.map(TcpListener::from);
     let termination = Termination::listen()?;
     let hangup = output.is_some().then(hangup).transpose()?;
@@ -170,12 +179,14 @@ fn run(offered: &[Offered], config: WorkerConfig) -> Result<(), ServeError> {
         },
     )?);
     let gateway = listener.map(|listener| {
-        let options = TcpOptions {
+        let mut options = TcpOptions {
             force_insecure_serialisation: config.force_insecure_serialisation,
             secret,
+            tls,
             allow_remote: config.tcp_allow_remote,
             ..TcpOptions::default()
         };
+        config.tcp_limits.apply(&mut options);
         open_gateway(listener, &worker, config.service.clone(), config.runtime_dir.clone(), options)
     });
     let gateway = gateway.transpose()?;

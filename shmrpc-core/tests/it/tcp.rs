@@ -3,6 +3,7 @@
 
 mod faults;
 mod hostile;
+mod idle;
 mod in_place;
 mod limits;
 mod python;

@@ -1,6 +1,6 @@
 //! What may be written after `shmrpc`, and nothing of what it does.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -19,11 +19,46 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "shmrpc", version, about, after_help = EXIT_CODES)]
 pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What has to be known beside an address to reach a service.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Reach {
     /// The runtime folder [default: $SHMRPC_DIR, $XDG_RUNTIME_DIR/shmrpc or /tmp/shmrpc-UID].
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) runtime_dir: Option<PathBuf>,
-    #[command(subcommand)]
-    pub(super) command: Command,
+    /// For tls://HOST:PORT: the authorities that may have signed the server's certificate, PEM [default:
+    /// $SHMRPC_TLS_CA_FILE].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) tls_ca_file: Option<PathBuf>,
+    /// A certificate to show to servers that ask for one, PEM [default: $SHMRPC_TLS_CERTIFICATE_FILE].
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_key_file")]
+    pub(super) tls_certificate_file: Option<PathBuf>,
+    /// The private key of that certificate, PEM [default: $SHMRPC_TLS_KEY_FILE].
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_certificate_file")]
+    pub(super) tls_key_file: Option<PathBuf>,
+    /// The name that the server's certificate must be for [default: $SHMRPC_TLS_SERVER_NAME, else HOST].
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) tls_server_name: Option<String>,
+}
+
+impl Reach {
+    /// The same, as arguments of another process of this program.
+    pub(super) fn to_args(&self) -> Vec<OsString> {
+        let files = [
+            ("--runtime-dir", &self.runtime_dir),
+            ("--tls-ca-file", &self.tls_ca_file),
+            ("--tls-certificate-file", &self.tls_certificate_file),
+            ("--tls-key-file", &self.tls_key_file),
+        ];
+        let files = files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?.into())));
+        let name = self.tls_server_name.as_ref().map(|name| ("--tls-server-name", name.into()));
+        files.chain(name).flat_map(|(name, value): (_, OsString)| [name.into(), value]).collect()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,8 +87,8 @@ pub(super) struct ServicesArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct MethodsArgs {
-    /// Where the service is: shm://NAME, tcp://HOST:PORT, or several, separated by commas and tried in
-    /// order.
+    /// Where the service is: shm://NAME, tcp://HOST:PORT, tls://HOST:PORT, or several, separated by commas
+    /// and tried in order.
     pub(super) endpoint: String,
     /// Prints the whole description as JSON instead of a table.
     #[arg(long)]
@@ -62,8 +97,8 @@ pub(super) struct MethodsArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CallArgs {
-    /// Where the service is: shm://NAME, tcp://HOST:PORT, or several, separated by commas and tried in
-    /// order.
+    /// Where the service is: shm://NAME, tcp://HOST:PORT, tls://HOST:PORT, or several, separated by commas
+    /// and tried in order.
     pub(super) endpoint: String,
     /// The method.
     pub(super) method: String,
@@ -83,7 +118,7 @@ pub(super) struct CallArgs {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct BenchArgs {
-    /// Where the service is: shm://NAME or tcp://HOST:PORT.
+    /// Where the service is: shm://NAME, tcp://HOST:PORT or tls://HOST:PORT.
     pub(super) endpoint: String,
     /// The method: a raw one is sent that many bytes, another one a string of that length (or nothing, if
     /// it takes nothing).

@@ -8,13 +8,12 @@ mod report;
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
 use self::report::{ClientReport, Report};
 use super::{
-    args::BenchArgs,
+    args::{BenchArgs, Reach},
     failure::{Exit, Failure},
     target,
 };
@@ -23,18 +22,18 @@ use super::{
 const READY: &str = "ready";
 
 /// Measures, or is one of the clients that are measured.
-pub(super) fn run(args: &BenchArgs, runtime_dir: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(args: &BenchArgs, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
     if args.as_client {
-        return client::run(args, runtime_dir, out);
+        return client::run(args, reach, out);
     }
     // Says what is wrong once, and not once a client.
-    let connection = target::connect(&args.endpoint, runtime_dir, None, false)?;
+    let connection = target::connect(&args.endpoint, reach, None, false)?;
     client::payload(target::method(&connection.service(), &args.method)?, args.size)?;
     drop(connection);
 
     let mut clients = Vec::new();
     for _ in 0..args.clients {
-        clients.push(Client::start(args, runtime_dir)?);
+        clients.push(Client::start(args, reach)?);
     }
     for client in &mut clients {
         client.until_ready()?;
@@ -57,15 +56,13 @@ struct Client {
 }
 
 impl Client {
-    fn start(args: &BenchArgs, runtime_dir: Option<&Path>) -> Result<Self, Failure> {
+    fn start(args: &BenchArgs, reach: &Reach) -> Result<Self, Failure> {
         let fail = |error| Failure::new(Exit::Other, format!("starting a client process: {error}"));
         let mut command = Command::new(std::env::current_exe().map_err(fail)?);
         command.arg("bench").arg(&args.endpoint).arg(&args.method).arg("--as-client");
         command.args(["--size", &args.size.to_string(), "--in-flight", &args.in_flight.to_string()]);
         command.args(["--seconds", &args.seconds.as_secs_f64().to_string()]);
-        if let Some(dir) = runtime_dir {
-            command.arg("--runtime-dir").arg(dir);
-        }
+        command.args(reach.to_args());
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(fail)?;
         let said = BufReader::new(process.stdout.take().expect("stdout is piped"));
         Ok(Self { process, said })

@@ -15,16 +15,16 @@ use shmrpc_core::{
 };
 
 use super::{
-    args::CallArgs,
+    args::{CallArgs, Reach},
     failure::{Exit, Failure},
     target,
 };
 
 /// Calls once and writes the reply.
-pub(super) fn run(args: &CallArgs, runtime_dir: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(args: &CallArgs, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
     // Everything that needs no service is checked before one is asked.
     let arguments = json_array(&args.arguments)?;
-    let connection = target::connect(&args.endpoint, runtime_dir, args.deadline, args.compress)?;
+    let connection = target::connect(&args.endpoint, reach, args.deadline, args.compress)?;
     let service = connection.service();
     let method = target::method(&service, &args.method)?;
     let (door, payload) = match &args.raw {

@@ -104,7 +104,9 @@ fn connect_exit(error: &ConnectError) -> Exit {
     match error {
         ConnectError::Endpoint(_) => Exit::Usage,
         ConnectError::NotFound { .. } => Exit::NotFound,
-        ConnectError::Refused { .. } => Exit::Refused,
+        ConnectError::Refused { .. } | ConnectError::Untrusted { .. } => Exit::Refused,
+        // What this side was given is missing or of no use.
+        ConnectError::Tls { .. } => Exit::Usage,
         ConnectError::TimedOut { .. } => Exit::Deadline,
         ConnectError::Io { source, .. } => match source.kind() {
             io::ErrorKind::ConnectionRefused

@@ -1,18 +1,18 @@
 //! `shmrpc methods`: what a service says that it offers.
 
-use std::{io::Write, path::Path};
+use std::io::Write;
 
 use shmrpc_core::method::MethodDescription;
 
-use super::{args::MethodsArgs, failure::Failure, table, target};
+use super::{
+    args::{MethodsArgs, Reach},
+    failure::Failure,
+    table, target,
+};
 
 /// Connects, and writes the description.
-pub(super) fn run(
-    args: &MethodsArgs,
-    runtime_dir: Option<&Path>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let service = target::connect(&args.endpoint, runtime_dir, None, false)?.service();
+pub(super) fn run(args: &MethodsArgs, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
+    let service = target::connect(&args.endpoint, reach, None, false)?.service();
     if args.json {
         let text = serde_json::to_string_pretty(&*service).expect("a description is JSON");
         return writeln!(out, "{text}").map_err(Failure::output);

@@ -1,7 +1,6 @@
 //! One service's section → [`ServiceSettings`], with every default filled in.
 
 use std::{
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::OnceLock,
     thread,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use shmrpc_core::{Secret, endpoint::is_service_name};
+use shmrpc_core::endpoint::is_service_name;
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -18,6 +17,7 @@ use super::{
     pool::{Recycling, Scaling, recycling, scaling},
     reader::Reader,
     surroundings::{Dependencies, Surroundings, dependencies, surroundings},
+    tcp::{TcpSettings, tcp},
     value,
 };
 
@@ -41,12 +41,8 @@ pub struct ServiceSettings {
     pub port: Option<u16>,
     /// The folder of all logs; the service's own are in a folder of its name in it.
     pub log_dir: PathBuf,
-    /// Where to listen for TCP; `None`: nowhere.
-    pub tcp_bind: Option<IpAddr>,
-    /// The file of the secret that TCP clients must prove.
-    pub tcp_secret_file: Option<PathBuf>,
-    /// Let peers on other machines in, though nothing authenticates them.
-    pub tcp_allow_remote: bool,
+    /// How it is reached over TCP.
+    pub tcp: TcpSettings,
     /// The pool is never larger.
     pub max_proc_num: usize,
     /// Workers started at once.
@@ -162,9 +158,7 @@ impl Default for Policy {
 /// What a section and the defaults have in common.
 pub(super) struct Common {
     log_dir: PathBuf,
-    tcp_bind: Option<IpAddr>,
-    tcp_secret_file: Option<PathBuf>,
-    tcp_allow_remote: bool,
+    tcp: TcpSettings,
     max_proc_num: Option<usize>,
     min_proc_num: usize,
     wait_until_completed: bool,
@@ -195,29 +189,9 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
         "never" | "none" => Some(None),
         _ => value::duration(text).map(Some),
     };
-    let tcp_bind = reader.read("tcp_bind", value::ACCEPTED_BIND, value::bind).flatten();
-    let tcp_allow_remote = boolean(reader, "tcp_allow_remote", false);
-    let tcp_secret_file = reader.read("tcp_secret_file", "a file that holds a shared secret", path);
-    if let Some(file) = &tcp_secret_file
-        && let Err(error) = Secret::from_file(file)
-    {
-        let source = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
-        let problem = format!("{error}{source}");
-        reader.fault(Diagnostic::new(reader.line("tcp_secret_file"), problem).key("tcp_secret_file"));
-    }
-    let guarded = tcp_secret_file.is_some() || tcp_allow_remote;
-    if let Some(address) = tcp_bind.filter(|address| !address.is_loopback() && !guarded) {
-        let problem = format!(
-            "tcp_bind {address} is reachable from other machines, and nothing authenticates them: set \
-             tcp_secret_file; tcp_allow_remote = True says that anybody may come in"
-        );
-        reader.fault(Diagnostic::new(reader.line("tcp_bind"), problem).key("tcp_bind"));
-    }
     Common {
         log_dir: reader.read("log_dir", "a folder", path).unwrap_or_else(|| base.join("logs")),
-        tcp_bind,
-        tcp_secret_file,
-        tcp_allow_remote,
+        tcp: tcp(reader, base),
         max_proc_num: bounds.1,
         min_proc_num: bounds.0.unwrap_or(1),
         wait_until_completed: boolean(reader, "wait_until_completed", true),
@@ -322,9 +296,7 @@ pub(super) fn read(
         source_line,
         port,
         log_dir: common.log_dir,
-        tcp_bind: common.tcp_bind,
-        tcp_secret_file: common.tcp_secret_file,
-        tcp_allow_remote: common.tcp_allow_remote,
+        tcp: common.tcp,
         max_proc_num: common.max_proc_num.unwrap_or_else(|| cores().max(common.min_proc_num)),
         min_proc_num: common.min_proc_num,
         min_proc_num_line: reader.line("min_proc_num"),

@@ -11,4 +11,5 @@ mod pool;
 mod probe;
 mod reload;
 mod scene;
+mod tls;
 mod worker;

@@ -133,6 +133,9 @@ impl Gateway {
             next_peer: AtomicU64::new(0),
         });
         let (phase, seen) = watch::channel(Phase::Serving);
+        if let Some(timeout) = shared.options.idle_timeout {
+            runtime().spawn(peer::idle::sweep(Arc::clone(&shared), seen.clone(), timeout));
+        }
         let accepting = runtime().spawn(accept(Arc::clone(&shared), listener, seen));
         Ok(Self { shared, phase, accepting, local_addr })
     }

@@ -1,6 +1,7 @@
 //! The client in another language, against a gateway of ours.
 
 use std::{
+    ffi::OsStr,
     io::Write,
     path::Path,
     process::{Command, Output, Stdio},
@@ -15,12 +16,17 @@ fn python(server: &Tcp, args: &[&str], stdin: &[u8]) -> Option<Output> {
 }
 
 fn python_with(server: &Tcp, args: &[&str], stdin: &[u8], secret: &str) -> Option<Output> {
+    python_by(server, args, stdin, &[("SHMRPC_SECRET", secret.as_ref())])
+}
+
+/// The same with that environment.
+pub(super) fn python_by(server: &Tcp, args: &[&str], stdin: &[u8], env: &[(&str, &OsStr)]) -> Option<Output> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/shmrpc_client.py");
     let child = Command::new("python3")
         .arg(script)
         .arg(server.address().to_string())
         .args(args)
-        .env("SHMRPC_SECRET", secret)
+        .envs(env.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -13,7 +13,7 @@ use shmrpc_core::{
 };
 
 use self::certificates::Authority;
-use super::Tcp;
+use super::{Tcp, python::python_by};
 use crate::{
     service::{Bench, ECHO, FILL},
     shm::Folder,
@@ -152,4 +152,26 @@ fn a_service_alone_serves_over_tls() {
     });
     drop(client);
     assert_eq!(serving.drain(), 0);
+}
+
+/// Another implementation of TLS, and of our protocol: Python's.
+#[test]
+fn the_python_client_speaks_tls() {
+    let server = Encrypted::with(true, |_| {});
+    let files = server.authority.sign("python", certificates::Kind::Client);
+    let ca_file = server.authority.ca_file();
+    let ca = (ClientTls::CA_VARIABLE, ca_file.as_os_str());
+    let env = [
+        ca,
+        (ClientTls::CERTIFICATE_VARIABLE, files.certificate.as_os_str()),
+        (ClientTls::KEY_VARIABLE, files.key.as_os_str()),
+    ];
+    let args = ["echo", "--raw"];
+    let data = pattern(300_000, 3);
+    let Some(output) = python_by(&server.tcp, &args, &data, &env) else { return };
+    assert!(output.stdout == data, "{}", String::from_utf8_lossy(&output.stderr));
+    // Without a certificate of its own it is told so by an alert.
+    let output = python_by(&server.tcp, &args, &data, &[ca]).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+    assert!(!output.status.success() && said.contains("certificate"), "{said}");
 }

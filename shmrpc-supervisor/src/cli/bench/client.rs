@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,11 @@ use shmrpc_core::{
 };
 
 use super::{
-    super::{args::BenchArgs, failure::Failure, target},
+    super::{
+        args::{BenchArgs, Reach},
+        failure::Failure,
+        target,
+    },
     READY,
     report::{ClientReport, Latencies},
 };
@@ -24,8 +27,8 @@ use super::{
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// Plays one client.
-pub(super) fn run(args: &BenchArgs, runtime_dir: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
-    let connection = target::connect(&args.endpoint, runtime_dir, None, false)?;
+pub(super) fn run(args: &BenchArgs, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
+    let connection = target::connect(&args.endpoint, reach, None, false)?;
     let service = connection.service();
     let method = target::method(&service, &args.method)?;
     let payload = payload(method, args.size)?;

@@ -31,6 +31,9 @@ pub struct TcpOptions {
     /// A frame that has begun must be complete in that time, plus a second for every 64 KiB of it
     /// (default 10 s).
     pub frame_timeout: Duration,
+    /// A connection in which nothing has been under way for so long is told to go, and closed; a client of ours comes
+    /// back by itself with its next call (default: never, as idle connections cost next to nothing).
+    pub idle_timeout: Option<Duration>,
     /// Agree to snappy if the client asks for it (default yes).
     pub compress: bool,
     /// Allow guarded encodings (bincode). Default no.
@@ -62,6 +65,7 @@ impl Default for TcpOptions {
             max_all_arguments_bytes: 1 << 30,
             handshake_timeout: Duration::from_secs(10),
             frame_timeout: Duration::from_secs(10),
+            idle_timeout: None,
             compress: true,
             force_insecure_serialisation: false,
             secret: None,

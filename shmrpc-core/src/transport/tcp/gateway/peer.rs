@@ -5,11 +5,12 @@
 
 mod held;
 mod here;
+pub(super) mod idle;
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -52,6 +53,8 @@ pub(super) struct Peer {
     pub(super) writer: Arc<Writer>,
     pub(super) session: Arc<Session>,
     state: Mutex<State>,
+    /// Reads that have brought something.
+    heard: AtomicU64,
     /// Bytes of arguments of calls under way.
     arguments_bytes: AtomicUsize,
     /// Nothing is read until there is room for it.
@@ -130,6 +133,7 @@ impl Peer {
             session: Session::new(Arc::clone(&writer) as Arc<dyn FrameSink>, agreed.limits),
             writer,
             state: Mutex::new(state),
+            heard: AtomicU64::new(0),
             arguments_bytes: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
             told: AtomicBool::new(false),
@@ -163,8 +167,12 @@ impl Peer {
 
     /// Tells the peer to go elsewhere with its next calls.
     pub(super) fn drain(&self) {
+        self.send_away("the server is going away");
+    }
+
+    fn send_away(&self, reason: &str) {
         if !self.told.swap(true, Ordering::AcqRel) {
-            let reason = "the server is going away".into();
+            let reason = reason.into();
             self.writer.send(Frame::GoAway { status: Status::Unavailable, reason });
             // Afterwards: a client whose call is refused has been told why before, and takes it elsewhere.
             self.draining.store(true, Ordering::Release);
@@ -274,6 +282,7 @@ impl Peer {
             let filled = if state.dismissed {
                 drop_all(&self.socket)
             } else {
+                self.heard.fetch_add(1, Ordering::Relaxed);
                 state.reader.fill(&self.socket, Wait::No)
             };
             match filled {

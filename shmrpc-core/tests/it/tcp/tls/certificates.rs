@@ -8,7 +8,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, date_time_ymd,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use shmrpc_core::{ClientTls, ServerTls};
 use tempfile::TempDir;
@@ -50,6 +50,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let folder = tempfile::tempdir().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         write(&folder.path().join("ca.pem"), &certificate.pem(), 0o644);
@@ -70,6 +71,8 @@ impl Authority {
         let names = ["127.0.0.1".to_owned(), "box.example".to_owned()];
         let mut params = CertificateParams::new(names.to_vec()).unwrap();
         params.distinguished_name = named(name);
+        // Others than rustls insist on it.
+        params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = vec![match kind {
             Kind::Server | Kind::ExpiredServer => ExtendedKeyUsagePurpose::ServerAuth,
             Kind::Client => ExtendedKeyUsagePurpose::ClientAuth,
