@@ -169,10 +169,21 @@ impl Scene {
 
 /// Waits until a victim has died in its window.
 pub(crate) fn await_death(victim: &mut Child, window: &Window, pass: u32) {
+    let status = await_end(victim, window, pass);
+    assert!(is_killed(status), "{}:{pass} in {:?}: {status}: {}", window.name, window.part, said(victim));
+}
+
+/// Waits until a victim has ended; whether it died in its window. It may have passed it by, if that is a matter of who
+/// is quicker.
+pub(crate) fn dies(victim: &mut Child, window: &Window, pass: u32) -> bool {
+    is_killed(await_end(victim, window, pass))
+}
+
+fn await_end(victim: &mut Child, window: &Window, pass: u32) -> ExitStatus {
     let until = Instant::now() + PATIENCE;
-    let status = loop {
+    loop {
         match victim.try_wait().expect("our child") {
-            Some(status) => break status,
+            Some(status) => return status,
             None if Instant::now() > until => {
                 let _ = victim.kill();
                 let _ = victim.wait();
@@ -180,8 +191,7 @@ pub(crate) fn await_death(victim: &mut Child, window: &Window, pass: u32) {
             }
             None => std::thread::sleep(Duration::from_micros(300)),
         }
-    };
-    assert!(is_killed(status), "{}:{pass} in {:?}: {status}: {}", window.name, window.part, said(victim));
+    }
 }
 
 fn is_killed(status: ExitStatus) -> bool {

@@ -77,6 +77,8 @@ pub(crate) const WINDOWS: &[Window] = &[
     at_once("rescue.offered", Part::Crowd, 3),
     at_once("cancel.marked", Part::Calls, 3),
     // It waits, and takes the answer.
+    at_once("alone.announced", Part::Calls, 4),
+    at_once("alone.woken", Part::Calls, 4),
     at_once("wait.announced", Part::Calls, 8),
     at_once("wait.looked", Part::Calls, 8),
     at_once("wait.woken", Part::Calls, 8),

@@ -113,8 +113,8 @@ fn use_board(region: &Region, board: &Board, mut script: Script<'_>) {
         match step & 15 {
             0 => drop(board.join_worker(number.into())),
             1 => board.leave_worker(index, number.into()),
-            2 => board.announce_sleep(index),
-            3 => drop(board.retract_sleep(index)),
+            2 => board.announce_sleep(index, step >> 4),
+            3 => drop(board.retract_sleep(index, step >> 4)),
             4 => drop(board.take_sleeper(index, |found| found < 64)),
             5 => drop(board.join_channel(u64::from(number) + 1)),
             6 => board.leave_channel(number, number.into()),
@@ -212,8 +212,10 @@ pub(super) fn attach(data: &[u8]) {
         let _read = counters.read();
     }
     if let Ok(doorbell) = Doorbell::attach(dup(&region)) {
-        doorbell.post();
-        let _posted = doorbell.try_wait();
+        for bell in [0, 7, 255] {
+            doorbell.post(bell);
+            let _posted = doorbell.try_wait(bell);
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The board of a service: which channels have work, which workers sleep. Made by the first worker,
 //! shared by all workers of the service and all its clients.
 //!
-//! Three tables: `sleepers`, a byte a worker that counts its sleeping threads which nobody has woken
-//! yet; `ready`, a bit a channel; and who owns each worker index and channel number, as a random nonce, so
+//! Three tables: `sleepers`, a byte a worker with a bit for each of its bells at which a thread sleeps that nobody
+//! has woken yet; `ready`, a bit a channel; and who owns each worker index and channel number, as a random nonce, so
 //! that a number that was reused is never taken for its predecessor.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -16,6 +16,8 @@ use super::{
 pub(crate) const MAX_CHANNELS: usize = 4096;
 /// Most worker processes of one service.
 pub(crate) const MAX_WORKERS: usize = 64;
+/// The bells of a worker: a bit each in its byte of `sleepers`.
+pub(crate) const MAX_BELLS: usize = 8;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcB1");
 const ID: usize = 8;
@@ -92,45 +94,54 @@ impl Board {
         self.region.word64(WORKERS + index * 8)
     }
 
-    // Sleepers: eight counts of eight bits to a word.
+    // Sleepers: eight workers to a word.
 
     fn sleepers(&self, word: usize) -> &AtomicU64 {
         self.region.word64(SLEEPERS + word * 8)
     }
 
-    /// Announces that a thread of this worker is about to sleep. The caller then looks at everything once
-    /// more, and sleeps only if there is nothing.
-    pub(crate) fn announce_sleep(&self, index: u8) {
-        let (word, shift) = (usize::from(index) / 8, u32::from(index) % 8 * 8);
-        self.sleepers(word).fetch_add(1 << shift, Ordering::SeqCst);
+    /// Announces that a thread of this worker is about to sleep at that bell. The caller then looks at everything
+    /// once more, and sleeps only if there is nothing.
+    pub(crate) fn announce_sleep(&self, index: u8, bell: u8) {
+        let (word, bit) = bit_of(index, bell);
+        self.sleepers(word).fetch_or(bit, Ordering::SeqCst);
         // Pairs with the fence in `fence_after_publish`: either the publisher sees the sleeper, or the
         // sleeper's second look sees what was published.
         fence(Ordering::SeqCst);
     }
 
     /// Takes the announcement back; `false` when somebody has used it, which means a post is on its way.
-    pub(crate) fn retract_sleep(&self, index: u8) -> bool {
-        self.take_sleeper_of(usize::from(index))
+    pub(crate) fn retract_sleep(&self, index: u8, bell: u8) -> bool {
+        let (word, bit) = bit_of(index, bell);
+        self.sleepers(word).fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
 
-    fn take_sleeper_of(&self, index: usize) -> bool {
-        let (word, shift) = (index / 8, (index % 8 * 8) as u32);
-        self.sleepers(word)
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |counts| {
-                (counts >> shift & 0xff != 0).then(|| counts - (1 << shift))
-            })
-            .is_ok()
+    /// Claims a sleeping thread of that worker; the bell that has to be rung. The first one, so that calls which come
+    /// one by one meet the same thread each time, on the same processor.
+    pub(crate) fn take_bell(&self, index: u8) -> Option<u8> {
+        let (word, first) = bit_of(index, 0);
+        let shift = first.trailing_zeros();
+        loop {
+            let bells = (self.sleepers(word).load(Ordering::Relaxed) >> shift) as u8;
+            let bell = bells.trailing_zeros() as u8;
+            if bells == 0 {
+                return None;
+            }
+            if self.retract_sleep(index, bell) {
+                return Some(bell);
+            }
+        }
     }
 
     fn clear_sleepers(&self, index: usize) {
-        let (word, shift) = (index / 8, (index % 8 * 8) as u32);
-        self.sleepers(word).fetch_and(!(0xff << shift), Ordering::SeqCst);
+        let (word, first) = bit_of(index as u8, 0);
+        self.sleepers(word).fetch_and(!(first * 0xff), Ordering::SeqCst);
     }
 
     /// Whether a thread of that worker sleeps.
     pub(crate) fn sleeps(&self, index: u8) -> bool {
-        let (word, shift) = (usize::from(index) / 8 % (MAX_WORKERS / 8), u32::from(index) % 8 * 8);
-        self.sleepers(word).load(Ordering::Relaxed) >> shift & 0xff != 0
+        let (word, first) = bit_of(index, 0);
+        self.sleepers(word).load(Ordering::Relaxed) & (first * 0xff) != 0
     }
 
     /// Whether any worker thread sleeps.
@@ -138,15 +149,16 @@ impl Board {
         (0..MAX_WORKERS / 8).any(|word| self.sleepers(word).load(Ordering::Relaxed) != 0)
     }
 
-    /// Claims one sleeping thread to be woken, of a worker whose doorbell the caller knows: it must post
-    /// it. Starts the search at `from`, so that wake-ups spread.
-    pub(crate) fn take_sleeper(&self, from: u8, known: impl Fn(u8) -> bool) -> Option<u8> {
+    /// Claims one sleeping thread, of a worker whose doorbell the caller knows: the worker, and its bell, which the
+    /// caller must ring. Starts the search at `from`.
+    pub(crate) fn take_sleeper(&self, from: u8, known: impl Fn(u8) -> bool) -> Option<(u8, u8)> {
         if !self.anybody_sleeps() {
             return None;
         }
         (0..MAX_WORKERS as u8)
             .map(|step| (from.wrapping_add(step)) % MAX_WORKERS as u8)
-            .find(|&index| known(index) && self.take_sleeper_of(usize::from(index)))
+            .filter(|&index| known(index))
+            .find_map(|index| self.take_bell(index).map(|bell| (index, bell)))
     }
 
     // Channels.
@@ -255,36 +267,43 @@ pub(crate) fn fence_after_publish() {
     fence(Ordering::SeqCst);
 }
 
+/// Where a worker's bell is among the sleepers: the word, and the bit in it.
+fn bit_of(index: u8, bell: u8) -> (usize, u64) {
+    let (index, bell) = (usize::from(index) % MAX_WORKERS, u32::from(bell) % MAX_BELLS as u32);
+    (index / 8, 1 << ((index % 8) as u32 * 8 + bell))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sleepers_are_counted_and_taken_once() {
+    fn sleepers_are_announced_and_taken_once() {
         let board = Board::create(1).unwrap();
         let worker = board.join_worker(11).unwrap();
         let other = board.join_worker(12).unwrap();
         assert_ne!(worker, other);
         assert!(board.take_sleeper(0, |_| true).is_none());
-        board.announce_sleep(other);
-        board.announce_sleep(other);
+        board.announce_sleep(other, 7);
+        board.announce_sleep(other, 2);
         assert_eq!(board.take_sleeper(0, |n| n != other), None);
-        assert_eq!(board.take_sleeper(0, |_| true), Some(other));
-        assert!(board.retract_sleep(other));
-        assert!(!board.retract_sleep(other), "the second announcement was used already");
+        assert_eq!(board.take_sleeper(0, |_| true), Some((other, 2)), "the first of its bells");
+        assert!(board.retract_sleep(other, 7));
+        assert!(!board.retract_sleep(other, 2), "this announcement was used already");
+        assert!(!board.anybody_sleeps());
     }
 
     #[test]
     fn whoever_buries_a_worker_late_leaves_its_successor_alone() {
         let board = Board::create(1).unwrap();
         let index = board.join_worker(11).unwrap();
-        board.announce_sleep(index);
+        board.announce_sleep(index, 0);
         board.leave_worker(index, 11);
         assert_eq!(board.join_worker(12), Some(index));
         assert!(!board.sleeps(index), "what the predecessor announced is forgotten");
-        board.announce_sleep(index);
+        board.announce_sleep(index, 0);
         board.leave_worker(index, 11);
-        assert_eq!(board.take_sleeper(0, |_| true), Some(index));
+        assert_eq!(board.take_sleeper(0, |_| true), Some((index, 0)));
         assert_eq!(board.workers().collect::<Vec<_>>(), [(index, 12)]);
     }
 

@@ -1,5 +1,5 @@
-//! Doorbells: the one place where a process sleeps. A doorbell is a process-shared POSIX semaphore in a
-//! sealed memfd of its own; peers map the descriptor and post.
+//! Doorbells: the one place where a process sleeps. A doorbell has one or several bells, process-shared POSIX
+//! semaphores in a sealed memfd; peers map the descriptor and post.
 //!
 //! It is initialised by `sem_init` rather than opened by name: a named semaphore is the same `sem_t` in a
 //! file, but has a name for an instant (which a `kill -9` leaves behind) and can be truncated under its
@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use super::region::{Region, RegionError, page_bytes};
+use super::{
+    board::MAX_BELLS,
+    region::{Region, RegionError, page_bytes},
+};
 
 unsafe extern "C" {
     // Since glibc 2.30; the libc crate does not declare it.
@@ -24,14 +27,16 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// A semaphore that threads of this process sleep on, or that a peer process sleeps on.
+/// Semaphores that threads of this process sleep on, or that a peer process sleeps on. Bells are numbered from 0;
+/// a number too large is a bell too, somebody's mistake and nobody's harm.
 ///
 /// glibc keeps, behind the eight bytes of its count, a word that goes into the futex's operation: whoever
-/// writes it has our `sem_post` do anything, or abort. So the semaphore lies across a page's end: its count is
-/// the last word of the shared page, and the rest is on a page of our own that nobody can write.
+/// writes it has our `sem_post` do anything, or abort. So each semaphore lies across a page's end: its count is
+/// the last word of a shared page, and the rest is on a page of our own that nobody can write.
 pub(crate) struct Doorbell {
     region: Region,
-    /// Two pages: the shared one and our own.
+    bells: usize,
+    /// Two pages a bell: the shared one and our own.
     pages: NonNull<u8>,
 }
 
@@ -39,6 +44,9 @@ pub(crate) struct Doorbell {
 unsafe impl Send for Doorbell {}
 // SAFETY: as above.
 unsafe impl Sync for Doorbell {}
+
+/// The bell of a process that has but one: a client's.
+pub(crate) const ONLY_BELL: u8 = 0;
 
 const SEMAPHORE_BYTES: usize = size_of::<libc::sem_t>();
 /// The part that processes share: the value, and how many wait for it.
@@ -53,21 +61,22 @@ const _: () = assert!(align_of::<libc::sem_t>() <= COUNT_BYTES);
 
 impl Doorbell {
     /// A new doorbell of this process. A count of zero is an initialised one.
-    pub(crate) fn create() -> Result<Self, RegionError> {
-        Self::map(Region::create("shmrpc-doorbell", page_bytes())?)
+    pub(crate) fn create(bells: usize) -> Result<Self, RegionError> {
+        Self::map(Region::create("shmrpc-doorbell", bells * page_bytes())?)
     }
 
     /// A peer's doorbell.
     pub(crate) fn attach(fd: OwnedFd) -> Result<Self, RegionError> {
-        let region = Region::attach(fd, page_bytes())?;
-        if region.len_bytes() != page_bytes() {
+        let region = Region::attach(fd, MAX_BELLS * page_bytes())?;
+        if !region.len_bytes().is_multiple_of(page_bytes()) {
             return Err(RegionError::Refused(format!("a doorbell of {} bytes", region.len_bytes())));
         }
         Self::map(region)
     }
 
     fn map(region: Region) -> Result<Self, RegionError> {
-        let len_bytes = 2 * page_bytes();
+        let bells = region.len_bytes() / page_bytes();
+        let len_bytes = 2 * bells * page_bytes();
         let fail = |doing| RegionError::Io { len_bytes, doing, source: io::Error::last_os_error() };
         let own = own_part()?;
         // SAFETY: a fresh reservation of addresses; none is asked for.
@@ -79,17 +88,19 @@ impl Doorbell {
             return Err(fail("mmap of a doorbell"));
         }
         let pages = NonNull::new(start.cast()).expect("a mapping is never at address zero");
-        let doorbell = Self { region, pages };
-        let shared = libc::PROT_READ | libc::PROT_WRITE;
-        for (fd, at, protection) in
-            [(doorbell.fd().as_raw_fd(), 0, shared), (own.as_raw_fd(), page_bytes(), libc::PROT_READ)]
-        {
-            // SAFETY: both pages lie inside the reservation.
-            let page = unsafe { pages.add(at) };
+        let doorbell = Self { region, bells, pages };
+        let (shared, ours) = (libc::PROT_READ | libc::PROT_WRITE, libc::PROT_READ);
+        for page in 0..2 * bells {
+            let (fd, offset, protection) = match page % 2 {
+                0 => (doorbell.fd().as_raw_fd(), page / 2 * page_bytes(), shared),
+                _ => (own.as_raw_fd(), 0, ours),
+            };
+            // SAFETY: all pages lie inside the reservation.
+            let at = unsafe { pages.add(page * page_bytes()) };
             // SAFETY: it takes the place of a page that we have just reserved and that nothing uses.
             let mapped = unsafe {
                 let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-                libc::mmap(page.as_ptr().cast(), page_bytes(), protection, flags, fd, 0)
+                libc::mmap(at.as_ptr().cast(), page_bytes(), protection, flags, fd, offset as libc::off_t)
             };
             if mapped == libc::MAP_FAILED {
                 return Err(fail("mmap of a doorbell's page"));
@@ -102,55 +113,66 @@ impl Doorbell {
         self.region.fd()
     }
 
-    fn semaphore(&self) -> NonNull<libc::sem_t> {
-        // SAFETY: inside the two pages, with the rest of the semaphore behind it; aligned to eight bytes.
-        unsafe { self.pages.add(page_bytes() - COUNT_BYTES) }.cast()
+    fn semaphore(&self, bell: u8) -> NonNull<libc::sem_t> {
+        let at = usize::from(bell) % self.bells * 2 * page_bytes() + page_bytes() - COUNT_BYTES;
+        // SAFETY: inside the pages, with the rest of the semaphore behind it; aligned to eight bytes.
+        unsafe { self.pages.add(at) }.cast()
     }
 
     /// Wakes one sleeper, now or when it next sleeps. Never blocks.
-    pub(crate) fn post(&self) {
+    pub(crate) fn post(&self, bell: u8) {
         // SAFETY: a mapped semaphore. With a scribbled count the worst outcome is an error (overflow), which
         // is ignored: whoever sleeps does so in slices.
-        unsafe { libc::sem_post(self.semaphore().as_ptr()) };
+        unsafe { libc::sem_post(self.semaphore(bell).as_ptr()) };
     }
 
     /// Sleeps until somebody posts or the time is over; says whether it was a post. Callers look again
     /// either way.
-    pub(crate) fn wait(&self, at_most: Duration) -> bool {
-        self.mend();
-        let until = monotonic_after(at_most);
+    pub(crate) fn wait(&self, bell: u8, at_most: Duration) -> bool {
+        self.wait_until(bell, monotonic_ns().saturating_add(at_most.as_nanos() as u64))
+    }
+
+    /// The same, with a time of [`monotonic_ns`].
+    pub(crate) fn wait_until(&self, bell: u8, ns: u64) -> bool {
+        self.mend(bell);
+        let until = libc::timespec {
+            tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: (ns % 1_000_000_000) as i64,
+        };
+        let semaphore = self.semaphore(bell);
         // SAFETY: a mapped semaphore and a valid time.
-        unsafe { sem_clockwait(self.semaphore().as_ptr(), libc::CLOCK_MONOTONIC, &raw const until) == 0 }
+        unsafe { sem_clockwait(semaphore.as_ptr(), libc::CLOCK_MONOTONIC, &raw const until) == 0 }
     }
 
     /// Takes back millions of posts, which a faulty peer may have written: they would keep us awake for hours.
-    fn mend(&self) {
-        let count = self.region.word64(page_bytes() - COUNT_BYTES);
+    fn mend(&self, bell: u8) {
+        let page = usize::from(bell) % self.bells;
+        let count = self.region.word64((page + 1) * page_bytes() - COUNT_BYTES);
         if count.load(Ordering::Relaxed) & POSTS > MAX_POSTS {
             count.fetch_and(!POSTS, Ordering::AcqRel);
         }
     }
 
     /// Takes all posts that are there already.
-    pub(crate) fn take_all(&self) {
-        self.mend();
+    pub(crate) fn take_all(&self, bell: u8) {
+        self.mend(bell);
         let mut left = MAX_POSTS;
-        while left > 0 && self.try_wait() {
+        while left > 0 && self.try_wait(bell) {
             left -= 1;
         }
     }
 
     /// Takes a post that is already there.
-    pub(crate) fn try_wait(&self) -> bool {
+    pub(crate) fn try_wait(&self, bell: u8) -> bool {
         // SAFETY: a mapped semaphore.
-        unsafe { libc::sem_trywait(self.semaphore().as_ptr()) == 0 }
+        unsafe { libc::sem_trywait(self.semaphore(bell).as_ptr()) == 0 }
     }
 }
 
 impl Drop for Doorbell {
     fn drop(&mut self) {
-        // SAFETY: the two pages are ours, and nothing borrows from them beyond `self`.
-        unsafe { libc::munmap(self.pages.as_ptr().cast(), 2 * page_bytes()) };
+        // SAFETY: the pages are ours, and nothing borrows from them beyond `self`.
+        unsafe { libc::munmap(self.pages.as_ptr().cast(), 2 * self.bells * page_bytes()) };
     }
 }
 
@@ -170,14 +192,6 @@ fn own_part() -> Result<BorrowedFd<'static>, RegionError> {
         let _another_thread_was_faster = PAGE.set(page);
     }
     Ok(PAGE.get().expect("it has just been set").fd())
-}
-
-fn monotonic_after(time: Duration) -> libc::timespec {
-    let at = Duration::from_nanos(monotonic_ns()).saturating_add(time);
-    libc::timespec {
-        tv_sec: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(at.subsec_nanos()),
-    }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the same for all processes of a machine, so deadlines can be shared.
@@ -210,44 +224,44 @@ mod tests {
 
     #[test]
     fn a_peer_wakes_a_sleeper() {
-        let ours = Doorbell::create().unwrap();
+        let ours = Doorbell::create(1).unwrap();
         let theirs = Doorbell::attach(ours.fd().try_clone_to_owned().unwrap()).unwrap();
-        assert!(!ours.wait(Duration::from_millis(1)));
-        let peer = std::thread::spawn(move || theirs.post());
-        assert!(ours.wait(Duration::from_secs(30)));
+        assert!(!ours.wait(0, Duration::from_millis(1)));
+        let peer = std::thread::spawn(move || theirs.post(0));
+        assert!(ours.wait(0, Duration::from_secs(30)));
         peer.join().unwrap();
-        assert!(!ours.try_wait());
+        assert!(!ours.try_wait(0));
     }
 
     /// All that a peer can write are the count and bytes that mean nothing.
     #[test]
     fn a_scribbled_doorbell_posts_and_wakes_on() {
-        let ours = Doorbell::create().unwrap();
+        let ours = Doorbell::create(1).unwrap();
         let theirs = Doorbell::attach(ours.fd().try_clone_to_owned().unwrap()).unwrap();
         for word in [u64::MAX, 0x7fff_ffff, 1 << 63, 0xffff_ffff_0000_0000, 5, 0] {
             for at in (0..page_bytes()).step_by(8) {
                 ours.region.word64(at).store(word, Ordering::Relaxed);
             }
-            theirs.post();
-            ours.post();
-            let _woken = (ours.try_wait(), ours.wait(Duration::from_millis(1)));
+            theirs.post(0);
+            ours.post(0);
+            let _woken = (ours.try_wait(0), ours.wait(0, Duration::from_millis(1)));
         }
-        while ours.try_wait() {}
-        theirs.post();
-        assert!(ours.wait(Duration::from_secs(30)));
+        while ours.try_wait(0) {}
+        theirs.post(0);
+        assert!(ours.wait(0, Duration::from_secs(30)));
     }
 
     #[test]
     fn posts_that_a_peer_has_made_up_keep_nobody_awake() {
-        let ours = Doorbell::create().unwrap();
+        let ours = Doorbell::create(1).unwrap();
         let count = || ours.region.word64(page_bytes() - COUNT_BYTES);
         count().store(3, Ordering::Relaxed);
-        assert!(ours.try_wait() && ours.try_wait() && ours.try_wait() && !ours.try_wait());
+        assert!(ours.try_wait(0) && ours.try_wait(0) && ours.try_wait(0) && !ours.try_wait(0));
         count().store(0x7fff_fff0, Ordering::Relaxed);
-        assert!(!ours.wait(Duration::from_millis(1)));
+        assert!(!ours.wait(0, Duration::from_millis(1)));
         count().store(0x7fff_fff0, Ordering::Relaxed);
-        ours.take_all();
-        assert!(!ours.try_wait());
+        ours.take_all(0);
+        assert!(!ours.try_wait(0));
     }
 
     #[test]

@@ -5,14 +5,14 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread::Thread,
     time::Duration,
 };
 
 use crate::shm::{
-    doorbell::{Doorbell, monotonic_ns},
+    doorbell::{Doorbell, ONLY_BELL, monotonic_ns},
     kill_point::kill_point,
 };
 
@@ -20,7 +20,8 @@ use crate::shm::{
 pub(crate) trait Waiting: Send + Sync {
     /// Says in shared memory, for each ring with calls in flight, whether this process sleeps.
     fn announce(&self, sleeping: bool);
-    /// Wakes whoever has an answer or has waited for too long; says how long the leader may sleep.
+    /// Wakes whoever has an answer or has waited for too long, and a worker for calls that no worker has taken;
+    /// says how long the leader may sleep.
     fn look(&self, now_ns: u64) -> Look;
     /// Whether calls wait that no worker has taken yet.
     fn has_unclaimed(&self) -> bool;
@@ -41,6 +42,9 @@ pub(crate) struct Look {
 const SLICE: Duration = Duration::from_millis(500);
 /// How soon a call that nobody has taken is offered to another sleeping worker; doubles up to `SLICE`.
 const FIRST_RESCUE: Duration = Duration::from_millis(1);
+/// A worker that has just been woken for a call has so long to take it. A kernel tick or more: a timer that is not
+/// the next one to go off costs the sleeper nothing, an earlier one has to be told to the machine, twice.
+pub(super) const WOKEN_TIME: Duration = Duration::from_millis(4);
 /// A follower looks for itself so often, should the lead have been lost.
 const FOLLOWER_SLICE: Duration = Duration::from_millis(20);
 
@@ -101,6 +105,32 @@ impl Hub {
         self.followers.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// The short way for the caller of a single call, who has woken a worker and is the only one in this process that
+    /// waits: sleeps until somebody rings or the time is over, and says whether `answered` then. If not, or if
+    /// others wait, the caller goes on to [`sleep`](Self::sleep).
+    pub(crate) fn sleep_alone(
+        &self,
+        sleeping: &AtomicU32,
+        until_ns: u64,
+        answered: impl Fn() -> bool,
+    ) -> bool {
+        let others = self.followers.load(Ordering::SeqCst) > 0 || self.tasks.load(Ordering::SeqCst) > 0;
+        let Some(_lead) = self.try_lead().filter(|_| !others) else { return false };
+        // Who comes later and needs us earlier posts; see `wake_by`.
+        self.wakes_at_ns.store(until_ns, Ordering::SeqCst);
+        sleeping.store(1, Ordering::Relaxed);
+        // Pairs with the fence after a reply, as in `lead`.
+        fence(Ordering::SeqCst);
+        kill_point("alone.announced");
+        if !answered() {
+            self.doorbell.wait_until(ONLY_BELL, until_ns);
+        }
+        kill_point("alone.woken");
+        self.wakes_at_ns.store(0, Ordering::SeqCst);
+        sleeping.store(0, Ordering::Relaxed);
+        answered()
+    }
+
     fn try_lead(&self) -> Option<MutexGuard<'_, ()>> {
         match self.lead.try_lock() {
             Ok(lead) => Some(lead),
@@ -133,7 +163,7 @@ impl Hub {
     /// Has the leader look again by then, if it sleeps for longer.
     pub(crate) fn wake_by(&self, ns: u64) {
         if self.wakes_at_ns.load(Ordering::SeqCst) > ns {
-            self.doorbell.post();
+            self.doorbell.post(ONLY_BELL);
         }
     }
 
@@ -141,7 +171,7 @@ impl Hub {
         let mut rescue = FIRST_RESCUE;
         loop {
             // Posts for answers that have been seen already.
-            self.doorbell.take_all();
+            self.doorbell.take_all(ONLY_BELL);
             // From here on a new waiter posts, since we may not see it in the look that follows.
             self.wakes_at_ns.store(u64::MAX, Ordering::SeqCst);
             let connections = self.connections();
@@ -167,7 +197,7 @@ impl Hub {
             let wake_ns = wake_ns.min(now_ns + slice.as_nanos() as u64);
             self.wakes_at_ns.store(wake_ns, Ordering::SeqCst);
             kill_point("wait.looked");
-            self.doorbell.wait(Duration::from_nanos(wake_ns.saturating_sub(now_ns)));
+            self.doorbell.wait_until(ONLY_BELL, wake_ns);
             kill_point("wait.woken");
         }
         self.wakes_at_ns.store(0, Ordering::SeqCst);

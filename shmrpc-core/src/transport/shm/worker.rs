@@ -5,6 +5,7 @@
 //! `reply` puts answers where the client reads them, `streams` runs calls that stream items.
 
 mod activity;
+mod bells;
 mod clients;
 mod here;
 mod join;
@@ -28,6 +29,7 @@ use std::{
 
 use self::{
     activity::Activity,
+    bells::Bells,
     clients::{Client, Orphan, Seats},
     here::Pace,
 };
@@ -40,7 +42,7 @@ use crate::{
     error::ServeError,
     method::ServiceDescription,
     server::Service,
-    shm::{board::Board, channel::Claimer, counters::Counters, doorbell::Doorbell, kill_point::kill_point},
+    shm::{board::Board, channel::Claimer, counters::Counters, kill_point::kill_point},
     transport::Local,
 };
 
@@ -80,7 +82,7 @@ struct Shared {
     claimer: Claimer,
     /// Where the pool sleeps. Not the node's, at which this process waits for its own calls: a post would be
     /// taken by whoever sleeps there, and the one that it was for would sleep on.
-    doorbell: Doorbell,
+    bells: Bells,
     counters: Counters,
     /// Calls answered at the time of the last look.
     looked_calls: AtomicU64,
@@ -120,11 +122,10 @@ impl Worker {
         description.name.clone_from(&options.service);
         description.port = options.port;
         let seat = join::take_place(&membership, &description)?;
-        // The board counts the sleepers of a worker in a byte.
         let threads = options.threads.clamp(1, 255);
         let counters =
             Counters::create(description.methods.len(), threads).map_err(other("making counters"))?;
-        let doorbell = Doorbell::create().map_err(other("making a doorbell"))?;
+        let bells = Bells::create(seat.index, threads).map_err(other("making a doorbell"))?;
         let methods = description.methods.iter().enumerate().map(|(n, m)| (m.id.0, n)).collect();
         let shared = Arc::new_cyclic(|me| Shared {
             me: Weak::clone(me),
@@ -135,11 +136,11 @@ impl Worker {
             index: seat.index,
             nonce: seat.nonce,
             claimer: Claimer::new(seat.index, seat.nonce),
-            doorbell,
+            bells,
             counters,
             looked_calls: AtomicU64::new(0),
             pace: Pace::new(description.methods.len()),
-            threads: options.threads.clamp(1, 255),
+            threads,
             clients: Mutex::default(),
             seats: RwLock::default(),
             seats_version: AtomicU64::new(1),
@@ -200,9 +201,7 @@ impl Worker {
         kill_point("drain.closed");
         shared.node.withdraw(shared.nonce);
         kill_point("drain.withdrawn");
-        for _ in lock(&self.threads).iter() {
-            shared.doorbell.post();
-        }
+        shared.bells.wake_all(shared.threads);
         let until = Instant::now() + at_most;
         let parted_until = Instant::now() + FAREWELL.min(at_most);
         shared.say_goodbye();

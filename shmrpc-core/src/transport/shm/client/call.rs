@@ -27,7 +27,7 @@ use crate::{
         InPlace, Outbound,
         inproc::{not_unary, unknown},
         shm::{
-            hub::{Look, Waiting},
+            hub::{Look, WOKEN_TIME, Waiting},
             node::Party,
         },
     },
@@ -63,6 +63,7 @@ impl Flight {
             method: call.method.id.0,
             door: call.door as u8,
             idempotent: call.method.idempotent,
+            now_ns,
             deadline_ns,
             payload,
         };
@@ -270,12 +271,26 @@ impl Flight {
             return outcome;
         }
         let began = Ticks::now();
+        if self.peer == Peer::Woken
+            && self.sleep_alone(shared)
+            && let Some(outcome) = take(self)
+        {
+            shared.node.hub().pass_on();
+            return outcome;
+        }
         let outcome = self.sleep(shared, take);
         if self.peer != Peer::Woken {
             shared.patience.learn(Ticks::now().ns_since(began));
         }
         shared.node.hub().pass_on();
         outcome
+    }
+
+    /// Sleeps until the answer is there, if that is all that this process waits for; whether it is.
+    fn sleep_alone(&self, shared: &Shared) -> bool {
+        let sleeping = shared.lane(self.key).channel.sleeping();
+        let until_ns = self.deadline_ns.min(monotonic_ns() + WOKEN_TIME.as_nanos() as u64);
+        shared.node.hub().sleep_alone(sleeping, until_ns, || self.is_answered(shared))
     }
 
     /// Waits for the answer asleep.
@@ -397,7 +412,8 @@ impl Waiting for Shared {
             reason: format!("no worker for {:?}", self.reconnect_timeout),
         });
         let next_deadline_ns = state.rings.look(now_ns, unavailable.as_ref());
-        let unclaimed = if state.rings.unclaimed() { state.rings.rescue(&state.peers) } else { false };
+        let unclaimed =
+            if state.rings.unclaimed() { state.rings.rescue(&state.peers, now_ns) } else { false };
         let next_deadline_ns = match alone_until_ns {
             Some(until) if unavailable.is_none() => next_deadline_ns.min(until),
             _ => next_deadline_ns,

@@ -185,7 +185,7 @@ impl Shared {
         // The leader, if it sleeps, has a new time to keep: how long to wait for another worker.
         self.node.hub().wake_by(0);
         state.rings.aim(&state.peers);
-        state.rings.rescue(&state.peers);
+        state.rings.rescue(&state.peers, monotonic_ns());
     }
 
     /// Tells every worker that this connection is over.

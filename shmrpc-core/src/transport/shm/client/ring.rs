@@ -16,7 +16,7 @@ use crate::{
     error::RpcError,
     process::random_u64,
     shm::{arena::Extent, board::Board, channel::Channel, kill_point::kill_point, region::RegionError},
-    transport::shm::message::Message,
+    transport::shm::{hub::WOKEN_TIME, message::Message},
 };
 
 /// What callers use of a ring without the connection's lock: they watch their slot, and give it back.
@@ -44,6 +44,8 @@ pub(super) struct Ring {
     /// One a slot; of those that are free, the last.
     calls: Vec<Call>,
     pub(super) next: u32,
+    /// The last call for which a worker was woken when it was published, and until when it is left to that.
+    woken_for: Option<(u32, u64)>,
     /// Calls that have taken slots, ever.
     begun: u32,
 }
@@ -148,6 +150,7 @@ impl Ring {
             bindings: Vec::new(),
             calls: (0..slots).map(|_| Call::default()).collect(),
             next: 0,
+            woken_for: None,
             begun: 0,
         })
     }
@@ -250,6 +253,22 @@ impl Ring {
 
     pub(super) fn unclaimed(&self) -> bool {
         self.in_flight() > 0 && self.lane.channel.next_unclaimed() != self.next
+    }
+
+    /// A worker has been woken for a call that was published a moment ago.
+    pub(super) fn note_woken(&mut self, index: u32, now_ns: u64) {
+        self.woken_for = Some((index, now_ns + WOKEN_TIME.as_nanos() as u64));
+    }
+
+    pub(super) fn forget_woken(&mut self) {
+        self.woken_for = None;
+    }
+
+    /// Whether a worker has just been woken for all that nobody has claimed: then it is a single call, the last.
+    pub(super) fn has_woken_for_all(&self, now_ns: u64) -> bool {
+        let last = self.next.wrapping_sub(1);
+        self.woken_for.is_some_and(|(index, until_ns)| index == last && now_ns < until_ns)
+            && self.lane.channel.next_unclaimed() == last
     }
 
     /// Appends a slot to the ring under a new number.

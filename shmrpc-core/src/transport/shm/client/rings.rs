@@ -66,6 +66,7 @@ pub(super) struct NewCall<'a> {
     pub(super) method: u64,
     pub(super) door: u8,
     pub(super) idempotent: bool,
+    pub(super) now_ns: u64,
     pub(super) deadline_ns: u64,
     pub(super) payload: Payload<'a>,
 }
@@ -146,6 +147,8 @@ impl Rings {
             }
         }
         for ring in &mut self.rings {
+            // It may be the one that has gone.
+            ring.forget_woken();
             ring.bindings.retain(|binding| {
                 let alive = self.targets.iter().any(|target| target.board.id() == binding.board.id());
                 if !alive {
@@ -215,6 +218,9 @@ impl Rings {
         let told = (attended == 0 || !alone) && ring.set_ready();
         kill_point("publish.told");
         let woke = told && attended == 0 && self.wake_one();
+        if woke {
+            self.rings[number].note_woken(index, call.now_ns);
+        }
         let peer = if woke { Peer::Woken } else { Peer::from_mark(attended) };
         let key = Key { ring: number as u8, slot, serial };
         Ok(Published { key, index, peer, alone, in_arena: extent.is_some() })
@@ -293,11 +299,12 @@ impl Rings {
     fn wake_one(&mut self) -> bool {
         for target in &self.targets {
             let known = |index: u8| target.doorbells.iter().any(|(at, _)| *at == index);
-            if let Some(index) = target.board.take_sleeper(self.wake_from, known) {
+            if let Some((index, bell)) = target.board.take_sleeper(self.wake_from, known) {
                 kill_point("wake.taken");
-                self.wake_from = index.wrapping_add(1);
+                // The next one too, if it sleeps again by then: its caches are warm, and it runs where we do.
+                self.wake_from = index;
                 if let Some((_, doorbell)) = target.doorbells.iter().find(|(at, _)| *at == index) {
-                    doorbell.post();
+                    doorbell.post(bell);
                 }
                 kill_point("wake.posted");
                 return true;
@@ -306,11 +313,17 @@ impl Rings {
         false
     }
 
-    /// Offers calls that nobody has claimed to one more sleeping worker; whether there are any.
-    pub(super) fn rescue(&mut self, peers: &Peers) -> bool {
+    /// Offers calls that nobody has claimed to one more sleeping worker; whether there are any. A call by itself
+    /// that has just woken one is left to that.
+    pub(super) fn rescue(&mut self, peers: &Peers, now_ns: u64) -> bool {
         let mut unclaimed = false;
+        let mut left = false;
         for ring in self.rings.iter_mut().filter(|ring| ring.unclaimed()) {
             unclaimed = true;
+            if ring.has_woken_for_all(now_ns) {
+                continue;
+            }
+            left = true;
             if ring.mend() {
                 // Who has no room for it serves nobody any more.
                 let _ = peers.workers().iter().try_for_each(|worker| ring.hand_to(worker));
@@ -318,7 +331,9 @@ impl Rings {
             ring.set_ready();
             kill_point("rescue.offered");
         }
-        if unclaimed && !peers.workers().is_empty() {
+        if left && !peers.workers().is_empty() {
+            // Not the one that was woken before, which may have been stopped.
+            self.wake_from = self.wake_from.wrapping_add(1);
             self.wake_one();
         }
         unclaimed

@@ -176,7 +176,7 @@ impl Shared {
         }
         kill_point("welcome.known");
         self.mend();
-        link.send(&self.welcome(), &[self.board.fd(), self.doorbell.fd(), self.counters.fd()]);
+        link.send(&self.welcome(), &[self.board.fd(), self.bells.doorbell().fd(), self.counters.fd()]);
         kill_point("welcome.sent");
         Ok(())
     }
@@ -196,10 +196,7 @@ impl Shared {
         // A thread may have seen the ready bit before it had the seat: let one look again. Pairs with the fence
         // in `announce_sleep`: either we see it announced, or it sees that the seats have changed.
         fence(Ordering::SeqCst);
-        if self.board.retract_sleep(self.index) {
-            kill_point("seat.sleeper_taken");
-            self.doorbell.post();
-        }
+        self.bells.wake_one(&self.board);
         Ok(())
     }
 

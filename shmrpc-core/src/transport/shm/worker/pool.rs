@@ -1,5 +1,5 @@
 //! What a pool thread does: look for a call, run it, answer it; and when there is none, watch the ring
-//! that it served last for as long as that has lately paid, then sleep on the worker's doorbell.
+//! that it served last for as long as that has lately paid, then sleep at its bell.
 //!
 //! A ring has one attendant, whose mark tells the client that it need not wake anybody. Other threads take a call
 //! from an attended ring only if its attendant gets no further: two that take turns cost each other more than
@@ -21,7 +21,7 @@ use super::{
 use crate::shm::{
     channel::{Claimed, fence_after_claim},
     counters::Table,
-    doorbell::{current_cpu, online_cpus},
+    doorbell::{ONLY_BELL, current_cpu, online_cpus},
     kill_point::kill_point,
     ticks::{Reckoned, Ticks},
 };
@@ -377,26 +377,25 @@ impl<'a> PoolThread<'a> {
     /// Sleeps until there may be something to do.
     fn sleep(&mut self) {
         let (shared, since) = (self.shared, self.clock);
-        shared.board.announce_sleep(shared.index);
+        shared.bells.announce(self.thread, &shared.board);
         kill_point("sleep.announced");
         // A ring that we have not taken notice of yet may have been made ready before we were announced.
         let outdated = shared.seats_version.load(Ordering::Acquire) != self.seats_version;
         // Calls of a ring that somebody attends are his until a caller finds that he has to sleep, and wakes one.
         if outdated || self.next_ready(false).is_some() || shared.draining.load(Ordering::Acquire) {
-            // If somebody has used the announcement, its post wakes a thread once too often. It is not waited
-            // for: who is about to post may have been stopped.
-            shared.board.retract_sleep(shared.index);
+            shared.bells.get_up(self.thread, &shared.board, false);
             return;
         }
         // Asleep it keeps nobody's memory mapped: a client may die meanwhile.
         self.seats = Arc::clone(&self.no_seats);
         self.seats_version = u64::MAX;
         kill_point("sleep.looked");
-        self.woken = shared.doorbell.wait(SLEEP_SLICE);
+        self.woken = shared.bells.wait(self.thread, SLEEP_SLICE);
         if self.woken {
             kill_point("sleep.woken");
-        } else {
-            shared.board.retract_sleep(shared.index);
+        }
+        shared.bells.get_up(self.thread, &shared.board, self.woken);
+        if !self.woken {
             kill_point("sleep.retracted");
         }
         self.sleeps = self.sleeps.wrapping_add(1);
@@ -423,7 +422,7 @@ fn wake(seat: &Seat) {
     let sleeping = seat.channel.sleeping();
     if sleeping.load(Ordering::Relaxed) != 0 && sleeping.swap(0, Ordering::AcqRel) != 0 {
         kill_point("tell.taken");
-        seat.client.doorbell.post();
+        seat.client.doorbell.post(ONLY_BELL);
         kill_point("tell.posted");
     }
 }
