@@ -1,11 +1,14 @@
-//! The command line `shmrpc`: looks at services, calls them and measures them, as a client like any other.
+//! The command line `shmrpc`: looks at services, calls them and measures them, as a client like any other; and
+//! gives orders to the daemon over its control socket.
 //!
 //! Arguments come from `args`, one module does each command, and a `Failure` becomes a line on stderr
-//! and an exit code. Starting and stopping services is the daemon's business, not done here.
+//! and an exit code.
 
 mod args;
 mod bench;
 mod call;
+mod check;
+mod control;
 mod failure;
 mod methods;
 mod nearest;
@@ -21,9 +24,11 @@ use std::{
 };
 
 use clap::Parser;
+use shmrpc_web::Action;
 
 use self::{
     args::{Args, Command},
+    control::Control,
     failure::Failure,
 };
 
@@ -41,11 +46,23 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
+    let runtime_dir = args.reach.runtime_dir.as_deref();
+    let daemon = Control::new(runtime_dir);
     match &args.command {
-        Command::Services(services) => services::run(services, args.reach.runtime_dir.as_deref(), out),
+        Command::Services(services) => services::run(services, runtime_dir, out),
         Command::Methods(methods) => methods::run(methods, &args.reach, out),
         Command::Call(call) => call::run(call, &args.reach, out),
         Command::Bench(bench) => bench::run(bench, &args.reach, out),
+        Command::Status(args) => control::status(args, &daemon, out),
+        Command::Start(args) => control::order(args, Action::Start, &daemon, out),
+        Command::Stop(args) => control::order(args, Action::Stop, &daemon, out),
+        Command::Restart(args) => control::restart(args, &daemon, out),
+        Command::Scale(args) => control::scale(args, &daemon, out),
+        Command::Reload(args) => control::reload(args, &daemon, out),
+        Command::Logs(args) => control::logs(args, &daemon, out),
+        Command::Events(args) => control::events(args, &daemon, out),
+        Command::Shutdown(args) => control::shutdown(args, &daemon, out),
+        Command::Check(args) => check::run(args, out),
     }?;
     out.flush().map_err(Failure::output)
 }

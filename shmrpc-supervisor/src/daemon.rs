@@ -4,7 +4,9 @@
 //!
 //! It is not in the path of any call: killed, its workers serve on.
 
+mod doors;
 mod event_loop;
+mod orders;
 mod pool;
 mod reload;
 mod round;
@@ -30,12 +32,14 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::supervised::Supervised;
 use self::{
+    doors::Doors,
     event_loop::{Loop, Signals},
     round::Rounds,
     supervised::Surroundings,
 };
 use crate::{
     config::Diagnostics,
+    control,
     folder::{Folder, FolderError},
     handle::Handle,
     listen::{ListenError, listen},
@@ -52,8 +56,6 @@ use crate::{
 const ADOPTION_TIME: Duration = Duration::from_secs(5);
 /// How long programs of an earlier daemon have to end before they are killed.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long open pages have to end, once all workers are gone.
-const WEB_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages that wait for the loop; who sends more waits.
 const QUEUE: usize = 256;
 
@@ -91,16 +93,29 @@ pub enum DaemonError {
     },
 }
 
+/// Where an order's answer goes.
+pub(crate) type OrderAnswer = oneshot::Sender<Result<String, ControlError>>;
+
+/// What somebody may want of the daemon.
+pub(crate) enum Order {
+    /// Something of one service.
+    Service(String, shmrpc_web::Action),
+    /// A size for its pool.
+    Scale(String, shmrpc_web::ScaleTo),
+    /// The configuration read again.
+    Reload,
+    /// The end.
+    Shutdown,
+}
+
 /// What the loop hears.
 pub(crate) enum Message {
-    /// Somebody at the dashboard wants something.
+    /// Somebody at the dashboard or the control socket wants something.
     Order {
-        /// Of which service.
-        service: String,
         /// What.
-        action: shmrpc_web::Action,
-        /// Whether it is accepted.
-        answer: oneshot::Sender<Result<(), ControlError>>,
+        order: Order,
+        /// Whether it is accepted, and what was done if that takes no time.
+        answer: OrderAnswer,
     },
     /// A process has ended.
     Exited {
@@ -128,6 +143,8 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     let address = web.local_addr().map_err(fail("cannot ask for the dashboard's address"))?;
     let web = tokio::net::TcpListener::from_std(web).map_err(fail("cannot watch the dashboard's port"))?;
     let token = folder.new_token().map_err(fail("cannot make the dashboard's token"))?;
+    let control = control::listen(folder.path()).and_then(tokio::net::UnixListener::from_std);
+    let control = control.map_err(fail("cannot make the control socket"))?;
     let signals = Signals::new().map_err(fail("cannot take signals"))?;
     process::become_subreaper();
     let expected = leftover_workers(folder.path()).await;
@@ -155,6 +172,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
         strangers: Vec::new(),
         ending: None,
         reloading: false,
+        reload_askers: [Vec::new(), Vec::new()],
         reload_again: false,
         told_dropped_bytes: 0,
         rounds: Some(Box::new(rounds)),
@@ -162,21 +180,11 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
     };
     daemon.publish();
     tracing::info!("dashboard at http://{address}/");
-    let (end_web, web_ends) = oneshot::channel::<()>();
-    let web_options = web_options(&plan, token);
-    let serving = tokio::spawn(async move {
-        let ends = async {
-            let _ended_either_way = web_ends.await;
-        };
-        if let Err(error) = shmrpc_web::serve(web, Arc::new(handle), web_options, ends).await {
-            tracing::error!(%error, "the dashboard has ended; the services run on");
-        }
-    });
+    let doors = Doors::open(web, control, handle, web_options(&plan, token));
 
     daemon.run(inbox, signals).await;
     daemon.end_strays().await;
-    let _pages_are_gone = end_web.send(());
-    let _late = tokio::time::timeout(WEB_END_TIMEOUT, serving).await;
+    doors.close().await;
     let flushing = tokio::task::spawn_blocking(move || files.flush(Duration::from_secs(2)));
     let _late = flushing.await;
     Ok(())

@@ -10,6 +10,8 @@ use std::{
 
 use shmrpc_core::{RuntimeDir, RuntimeDirError};
 
+use crate::control;
+
 /// A runtime folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +107,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _absent = fs::remove_file(self.path.join(TOKEN));
+        let _absent = fs::remove_file(self.path.join(control::NAME));
         // Under the lock: whoever waits for it looks whether the file is still there.
         let _absent = fs::remove_file(self.path.join(LOCK));
         let _closing = self.lock.unlock();

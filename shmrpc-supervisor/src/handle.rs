@@ -12,11 +12,11 @@ use shmrpc_core::{
     client::{Reply, Target},
 };
 use shmrpc_web::{
-    Action, Call, ControlError, Daemon, DaemonFuture, LogPage, LogTail, ServiceStatus, Snapshot,
+    Action, Call, ControlError, Daemon, DaemonFuture, LogPage, LogTail, ScaleTo, ServiceStatus, Snapshot,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::daemon::Message;
+use crate::daemon::{Message, Order};
 
 /// What the dashboard holds. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +41,13 @@ impl Handle {
     /// Forgets the connection to a service, which is gone or has changed.
     pub(crate) fn forget(&self, service: &str) {
         lock(&self.connections).remove(service);
+    }
+
+    async fn order(&self, order: Order) -> Result<String, ControlError> {
+        let (answer, answered) = oneshot::channel();
+        let order = Message::Order { order, answer };
+        self.orders.send(order).await.map_err(|_| ControlError::ShuttingDown)?;
+        answered.await.unwrap_or(Err(ControlError::ShuttingDown))
     }
 
     /// A service that nobody wants to run is not waited for.
@@ -97,12 +104,19 @@ impl Daemon for Handle {
     }
 
     fn control<'a>(&'a self, service: &'a str, action: Action) -> DaemonFuture<'a, Result<(), ControlError>> {
-        Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            let order = Message::Order { service: service.to_owned(), action, answer };
-            self.orders.send(order).await.map_err(|_| ControlError::ShuttingDown)?;
-            answered.await.unwrap_or(Err(ControlError::ShuttingDown))
-        })
+        Box::pin(async move { self.order(Order::Service(service.to_owned(), action)).await.map(drop) })
+    }
+
+    fn scale<'a>(&'a self, service: &'a str, to: ScaleTo) -> DaemonFuture<'a, Result<(), ControlError>> {
+        Box::pin(async move { self.order(Order::Scale(service.to_owned(), to)).await.map(drop) })
+    }
+
+    fn reload(&self) -> DaemonFuture<'_, Result<String, ControlError>> {
+        Box::pin(self.order(Order::Reload))
+    }
+
+    fn shutdown(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
+        Box::pin(async move { self.order(Order::Shutdown).await.map(drop) })
     }
 
     fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>> {

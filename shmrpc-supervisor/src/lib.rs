@@ -4,10 +4,11 @@
 //! ini text → [`config`] → [`plan`] (with [`program`]) → [`machine`], driven by the [`daemon`]'s loop →
 //! [`process`] → [`output`] and [`sample`] → `report` → `handle`, which the dashboard holds.
 //!
-//! [`cli`] is the other program, `shmrpc`: a client, which knows nothing of the daemon.
+//! [`cli`] is the other program, `shmrpc`: a client, of services and of the daemon's [`control`] socket.
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod folder;
 #[cfg(feature = "fuzzing")]

@@ -72,6 +72,7 @@ fn of_service(service: &Supervised, now: Instant) -> ServiceSnapshot {
         description: description.clone(),
         calls: CallStatistics::from(counters),
     });
+    let load = service.load_now();
     ServiceSnapshot {
         name: plan.name.clone(),
         struct_name,
@@ -86,6 +87,10 @@ fn of_service(service: &Supervised, now: Instant) -> ServiceSnapshot {
         force_insecure_serialisation: settings.force_insecure_serialisation,
         usage: workers.iter().map(|worker| &worker.usage).sum::<Usage>(),
         workers,
+        fixed_workers: service.machine.fixed().map(count),
+        rolling: service.machine.is_rolling(),
+        busy_share: load.map(|load| load.busy / load.threads.max(1) as f64),
+        queued_calls: load.map(|load| load.queued),
         restarts: service.machine.restarts(),
         uptime_ms: service.since.map(|since| millis(now.saturating_duration_since(since))),
         methods: methods.collect(),

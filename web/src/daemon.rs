@@ -6,7 +6,7 @@
 //! supervisor state, counters, logs → Daemon → page, REST, event streams
 //! ```
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use shmrpc_core::{
@@ -35,6 +35,22 @@ pub trait Daemon: Send + Sync + 'static {
     /// accepted or refused, not when it is carried out: the snapshot tells how it goes.
     fn control<'a>(&'a self, service: &'a str, action: Action) -> DaemonFuture<'a, Result<(), ControlError>>;
 
+    /// Fixes the size of a service's pool, or leaves it to its load again.
+    fn scale<'a>(&'a self, service: &'a str, to: ScaleTo) -> DaemonFuture<'a, Result<(), ControlError>> {
+        let refusal = ControlError::Refused(format!("{service} cannot be scaled to {to} here"));
+        Box::pin(std::future::ready(Err(refusal)))
+    }
+
+    /// Reads the configuration again; resolves when that is done, with what was changed.
+    fn reload(&self) -> DaemonFuture<'_, Result<String, ControlError>> {
+        Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be reloaded here".into()))))
+    }
+
+    /// Has the daemon stop all services and end.
+    fn shutdown(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
+        Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be shut down here".into()))))
+    }
+
     /// Runs a method. The service, the method, its shape and the rule on guarded encodings have been
     /// checked against the snapshot by then; whether a worker answers has not. Dropping the future
     /// cancels the call.
@@ -59,25 +75,71 @@ pub enum Action {
     Start,
     /// Drain and end its workers.
     Stop,
-    /// Replace its workers by new ones; of a service that does not run: start it.
+    /// Replace its workers by new ones, one after the other; of a service that does not run: start it.
     Restart,
+    /// The same, all at once: for a moment nobody serves.
+    #[serde(rename = "restart-at-once")]
+    RestartAtOnce,
 }
 
 impl Action {
-    /// `start`, `stop` or `restart`: the last part of the route.
+    /// `start`, `stop`, `restart` or `restart-at-once`: the last part of the route.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
+            Self::RestartAtOnce => "restart-at-once",
         }
     }
 
     /// The action of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Start, Self::Stop, Self::Restart].into_iter().find(|action| action.name() == name)
+        [Self::Start, Self::Stop, Self::Restart, Self::RestartAtOnce]
+            .into_iter()
+            .find(|action| action.name() == name)
+    }
+}
+
+/// A size for a pool: `3`, `+1`, `-1` or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScaleTo {
+    /// So many workers, whatever the load.
+    Workers(u32),
+    /// So many more than now.
+    More(u32),
+    /// So many fewer than now.
+    Fewer(u32),
+    /// What the load asks for.
+    Auto,
+}
+
+impl FromStr for ScaleTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |digits: &str| {
+            digits.parse().map_err(|_| format!("{text:?} is no size of a pool: 3, +1, -1 or auto"))
+        };
+        match text.as_bytes().first() {
+            Some(b'+') => number(&text[1..]).map(Self::More),
+            Some(b'-') => number(&text[1..]).map(Self::Fewer),
+            _ if text.eq_ignore_ascii_case("auto") => Ok(Self::Auto),
+            _ => number(text).map(Self::Workers),
+        }
+    }
+}
+
+impl fmt::Display for ScaleTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workers(count) => write!(f, "{count}"),
+            Self::More(count) => write!(f, "+{count}"),
+            Self::Fewer(count) => write!(f, "-{count}"),
+            Self::Auto => f.write_str("auto"),
+        }
     }
 }
 
@@ -115,6 +177,9 @@ pub enum ControlError {
         /// Its state.
         status: ServiceStatus,
     },
+    /// It asks for what is not allowed, or cannot be.
+    #[error("{0}")]
+    Refused(String),
     /// The daemon is about to end and takes no orders.
     #[error("the daemon is shutting down")]
     ShuttingDown,

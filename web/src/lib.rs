@@ -17,6 +17,7 @@ pub mod daemon;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod local;
 pub mod log;
 mod options;
 mod page;
@@ -26,7 +27,8 @@ mod routes;
 mod server;
 pub mod snapshot;
 
-pub use daemon::{Action, Call, ControlError, Daemon, DaemonFuture};
+pub use daemon::{Action, Call, ControlError, Daemon, DaemonFuture, ScaleTo};
+pub use local::serve_local;
 pub use log::{LogLine, LogPage, LogStream, LogTail};
 pub use options::WebOptions;
 #[doc(hidden)]

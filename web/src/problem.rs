@@ -120,6 +120,7 @@ impl From<ControlError> for Problem {
         let (status, code) = match error {
             ControlError::NotFound(_) => (StatusCode::NOT_FOUND, "no-such-service"),
             ControlError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
+            ControlError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             ControlError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             ControlError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };

@@ -64,6 +64,18 @@ pub struct ServiceSnapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// The sum over the workers.
     pub usage: Usage,
+    /// The size that somebody has fixed for its pool; `None`: it follows the load.
+    #[serde(default)]
+    pub fixed_workers: Option<u32>,
+    /// Whether workers are being replaced one after the other.
+    #[serde(default)]
+    pub rolling: bool,
+    /// The share of its workers' threads that were busy over the last second.
+    #[serde(default)]
+    pub busy_share: Option<f64>,
+    /// Calls that waited for a worker, on average over the last second.
+    #[serde(default)]
+    pub queued_calls: Option<f64>,
     /// How many workers were started in place of dead ones since the daemon started.
     pub restarts: u64,
     /// Since when it has been running without a break; `None` while it does not run.

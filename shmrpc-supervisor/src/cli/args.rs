@@ -1,8 +1,15 @@
 //! What may be written after `shmrpc`, and nothing of what it does.
 
+mod control;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
+
+pub(super) use self::control::{
+    CheckArgs, EventsArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, ShutdownArgs, StatusArgs,
+    WaitingArgs,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -15,7 +22,7 @@ Exit codes:
   6  the service answered with an error of its own
   7  the worker died or the connection was lost while the call was under way";
 
-/// Looks at services, calls them and measures them.
+/// Looks at services, calls them, measures them, and gives orders to the daemon that runs them.
 #[derive(Debug, Parser)]
 #[command(name = "shmrpc", version, about, after_help = EXIT_CODES)]
 pub(super) struct Args {
@@ -76,6 +83,26 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Measures a method with client processes of its own.
     Bench(BenchArgs),
+    /// Shows the daemon's services and how they are.
+    Status(StatusArgs),
+    /// Starts services, and what they require.
+    Start(OrderArgs),
+    /// Stops services: their workers finish their calls.
+    Stop(OrderArgs),
+    /// Replaces the workers of services by new ones.
+    Restart(RestartArgs),
+    /// Fixes the number of a service's workers, or leaves it to the load.
+    Scale(ScaleArgs),
+    /// Has the daemon read its ini file again, and says what has changed.
+    Reload(ReloadArgs),
+    /// Shows what the services have printed and logged.
+    Logs(LogsArgs),
+    /// Shows what the daemon has done, and why.
+    Events(EventsArgs),
+    /// Stops all services and the daemon.
+    Shutdown(ShutdownArgs),
+    /// Says what an ini file would run, or all of its faults; asks no daemon.
+    Check(CheckArgs),
 }
 
 #[derive(Debug, clap::Args)]

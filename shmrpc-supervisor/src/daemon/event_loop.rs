@@ -11,7 +11,7 @@ use std::{
 };
 
 use shmrpc_core::observe::{ObserverEvent, WorkerView};
-use shmrpc_web::{Action, ControlError, LogStream};
+use shmrpc_web::LogStream;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use super::{
-    Message, Options,
+    Message, Options, OrderAnswer,
     round::{Rounds, Subjects},
-    supervised::{Fate, Supervised, Surroundings},
+    supervised::{Supervised, Surroundings},
 };
 use crate::{
     handle::Handle,
@@ -88,6 +88,8 @@ pub(super) struct Loop {
     pub(super) strangers: Vec<(Arc<WorkerView>, Instant)>,
     pub(super) ending: Option<Ending>,
     pub(super) reloading: bool,
+    /// Who waits to hear what the reload under way has changed; and who came too late for it.
+    pub(super) reload_askers: [Vec<OrderAnswer>; 2],
     /// Another reload was asked for meanwhile.
     pub(super) reload_again: bool,
     /// Bytes of output that were dropped, as far as the user has been told.
@@ -129,11 +131,7 @@ impl Loop {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Order { service, action, answer } => {
-                let result = self.order(&service, action);
-                self.publish();
-                let _asker_is_gone = answer.send(result);
-            }
+            Message::Order { order, answer } => self.obey(order, answer),
             Message::Exited { service, worker } => {
                 let around = self.around.clone();
                 for service in self.services.iter_mut().filter(|known| known.name() == service) {
@@ -152,13 +150,7 @@ impl Loop {
                     service.steer(&around);
                 }
             }
-            Message::Reloaded(result) => {
-                self.reloading = false;
-                self.reloaded(result);
-                if std::mem::take(&mut self.reload_again) {
-                    self.reload();
-                }
-            }
+            Message::Reloaded(result) => self.reload_done(result),
         }
     }
 
@@ -199,38 +191,6 @@ impl Loop {
                 }
             }
         }
-    }
-
-    fn order(&mut self, name: &str, action: Action) -> Result<(), ControlError> {
-        if self.ending.is_some() {
-            return Err(ControlError::ShuttingDown);
-        }
-        let around = self.around.clone();
-        let is_queued = self.startup.iter().any(|queued| queued == name);
-        let service = self
-            .services
-            .iter_mut()
-            .find(|service| service.name() == name)
-            .ok_or_else(|| ControlError::NotFound(name.to_owned()))?;
-        let status = report::status_of(service.machine.status());
-        let stays = matches!(service.fate, Fate::Stays);
-        let (event, makes_sense) = match action {
-            Action::Start => (Event::Start, status.can_start()),
-            Action::Stop => (Event::Stop, status.can_stop() || is_queued),
-            Action::Restart => (Event::Restart, true),
-        };
-        if !makes_sense || !stays {
-            return Err(ControlError::Conflict { service: name.to_owned(), action, status });
-        }
-        service.say(None, &format!("{} ordered", action.name()), &around);
-        self.startup.retain(|queued| queued != name);
-        if event == Event::Start {
-            self.start_by_hand(name);
-        } else {
-            service.waits_for = None;
-            service.handle(event, &around);
-        }
-        Ok(())
     }
 
     /// What follows from whatever has just happened.
@@ -275,7 +235,7 @@ impl Loop {
         }
     }
 
-    fn end(&mut self, how: Ending) {
+    pub(super) fn end(&mut self, how: Ending) {
         if self.ending == Some(how) {
             return;
         }

@@ -26,7 +26,7 @@ pub(crate) struct Measured {
     at: Option<Instant>,
     largest_replaced: Option<Instant>,
     /// The newest sample.
-    pub(crate) load: Option<Load>,
+    load: Option<Load>,
 }
 
 /// What of one worker is.
@@ -76,6 +76,11 @@ impl Supervised {
             self.measured.scaler.changed(now);
             self.handle(Event::Advised(advice.workers, advice.reason), around);
         }
+    }
+
+    /// The newest sample of a pool that has threads to be busy.
+    pub(crate) fn load_now(&self) -> Option<Load> {
+        self.measured.load.filter(|load| load.threads > 0 && self.plan.description.is_some())
     }
 
     /// What the pool did since the last time; `None` the first time.

@@ -5,6 +5,8 @@ mod difference;
 
 use std::{collections::HashMap, net::TcpListener};
 
+use shmrpc_web::ControlError;
+
 use self::difference::{Difference, differences};
 use super::{
     Message, bind_service,
@@ -39,27 +41,40 @@ impl Loop {
         });
     }
 
-    pub(super) fn reloaded(&mut self, result: Result<Plan, Diagnostics>) {
-        if self.ending.is_some() {
-            return;
+    /// The file has been read.
+    pub(super) fn reload_done(&mut self, result: Result<Plan, Diagnostics>) {
+        self.reloading = false;
+        let done = self.reloaded(result);
+        if let Err(error) = &done {
+            tracing::error!("{error}");
         }
-        let plan = match result {
-            Ok(plan) => plan,
-            Err(faults) => {
-                tracing::error!("the old configuration stays:\n{faults}");
-                return;
-            }
-        };
+        let [askers, late] = std::mem::take(&mut self.reload_askers);
+        self.reload_askers[0] = late;
+        self.publish();
+        for asker in askers {
+            let _asker_is_gone = asker.send(done.clone());
+        }
+        if std::mem::take(&mut self.reload_again) {
+            self.reload();
+        }
+    }
+
+    fn reloaded(&mut self, result: Result<Plan, Diagnostics>) -> Result<String, ControlError> {
+        if self.ending.is_some() {
+            return Err(ControlError::ShuttingDown);
+        }
+        let stays = |why: String| ControlError::Refused(format!("the old configuration stays: {why}"));
+        let plan = result.map_err(|faults| stays(format!("\n{faults}")))?;
         let address = plan.web.address;
         if address.port() != 0 && address != self.address {
             tracing::warn!("the dashboard stays at {} until the next start", self.address);
         }
         let running: Vec<&ServicePlan> = self.services.iter().map(|service| &service.plan).collect();
         let differences = differences(&running, plan);
-        match self.listeners(&differences) {
-            Ok(listeners) => self.apply(differences, listeners),
-            Err(error) => tracing::error!("the old configuration stays: {}", sources::told(&error)),
-        }
+        let listeners = self.listeners(&differences).map_err(|error| stays(sources::told(&error)))?;
+        let told: Vec<String> = differences.iter().filter_map(Difference::told).collect();
+        self.apply(differences, listeners);
+        Ok(if told.is_empty() { "nothing has changed".into() } else { told.join(", ") })
     }
 
     /// Binds the ports that are new, before anything is changed.

@@ -3,6 +3,7 @@
 
 mod check;
 mod command_line;
+mod control;
 mod daemon_faults;
 mod faults;
 mod lifecycle;

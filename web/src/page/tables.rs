@@ -137,7 +137,7 @@ fn button(service: &ServiceSnapshot, action: Action, is_possible: bool, key: &st
     let word = match action {
         Action::Start => "Start",
         Action::Stop => "Stop",
-        Action::Restart => "Restart",
+        Action::Restart | Action::RestartAtOnce => "Restart",
     };
     let (name, order) = (url_part(&service.name), action.name());
     let address = format!("/api/v1/services/{name}/{order}?{PAGE_TOKEN}={token}");

@@ -9,7 +9,13 @@ use axum::{
 use serde::Deserialize;
 
 use super::services::NO_STORE;
-use crate::{plain_json::PlainJson, problem::Problem, server::Shared};
+use crate::{
+    daemon::Daemon,
+    log::{LogLine, LogPage, LogStream},
+    plain_json::PlainJson,
+    problem::Problem,
+    server::Shared,
+};
 
 /// Lines sent when the request does not say how many.
 pub(super) const DEFAULT_LINES: usize = 1000;
@@ -24,6 +30,52 @@ pub(super) struct Wanted {
     pub(super) after: Option<u64>,
     /// At most so many.
     pub(super) limit: Option<usize>,
+    /// Those of that service; empty: the daemon's own.
+    pub(super) service: Option<String>,
+    /// Those that came from there; `daemon`: events.
+    pub(super) stream: Option<LogStream>,
+    /// Those of that process.
+    pub(super) pid: Option<u32>,
+    /// Those that contain that.
+    pub(super) text: Option<String>,
+}
+
+impl Wanted {
+    /// A service that is not there is a mistake, not a silence.
+    pub(super) fn check(&self, daemon: &dyn Daemon) -> Result<(), Problem> {
+        let unknown = |name: &&String| !name.is_empty() && daemon.snapshot().service(name).is_none();
+        self.service.as_ref().filter(unknown).map_or(Ok(()), |name| Err(Problem::no_such_service(name)))
+    }
+
+    /// Whether lines are chosen by more than their place.
+    fn chooses(&self) -> bool {
+        self.service.is_some() || self.stream.is_some() || self.pid.is_some() || self.text.is_some()
+    }
+
+    /// Whether that line is one of them.
+    pub(super) fn keeps(&self, line: &LogLine) -> bool {
+        self.service.as_ref().is_none_or(|service| line.service == *service)
+            && self.stream.is_none_or(|stream| line.stream == stream)
+            && self.pid.is_none_or(|pid| line.pid == Some(pid))
+            && self.text.as_ref().is_none_or(|text| line.text.contains(text.as_str()))
+    }
+
+    /// Lines from a cursor on, the newest without one, at most so many.
+    pub(super) fn page(&self, daemon: &dyn Daemon, after: Option<u64>, limit: usize) -> LogPage {
+        if !self.chooses() {
+            return daemon.log_since(after, limit);
+        }
+        // All that are kept: there may be few among many.
+        let mut page = daemon.log_since(after, usize::MAX);
+        page.lines.retain(|line| self.keeps(line));
+        let surplus = page.lines.len().saturating_sub(limit);
+        if after.is_none() {
+            page.lines.drain(..surplus);
+        } else {
+            page.lines.truncate(limit);
+        }
+        page
+    }
 }
 
 /// Lines with their cursors; the last one's is the next request's `after`.
@@ -32,6 +84,7 @@ pub(super) async fn lines(
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem::bad_request("bad-request", error.body_text()))?;
+    wanted.check(&*shared.daemon)?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES);
-    Ok((NO_STORE, PlainJson(shared.daemon.log_since(wanted.after, limit))).into_response())
+    Ok((NO_STORE, PlainJson(wanted.page(&*shared.daemon, wanted.after, limit))).into_response())
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::JsonRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+
 use crate::{
-    daemon::Action,
+    daemon::{Action, ScaleTo},
     problem::{self, Problem},
     server::Shared,
 };
@@ -31,6 +34,42 @@ pub(super) async fn one(
     let snapshot = shared.daemon.snapshot();
     let service = snapshot.service(&name).ok_or_else(|| Problem::no_such_service(&name))?;
     Ok((NO_STORE, Json(service)).into_response())
+}
+
+/// A pool's size, as a number or a word.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Size {
+    to: Value,
+}
+
+/// Fixes the size of a pool, or leaves it to the load: 202 with the service as it is now.
+pub(super) async fn scale(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    size: Result<Json<Size>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let refuse = |text: String| Problem::bad_request("bad-request", text);
+    let Json(size) = size.map_err(|error| refuse(error.body_text()))?;
+    let text = size.to.as_str().map_or_else(|| size.to.to_string(), str::to_owned);
+    let to: ScaleTo = text.parse().map_err(refuse)?;
+    shared.daemon.scale(&name, to).await?;
+    let snapshot = shared.daemon.snapshot();
+    let service = snapshot.service(&name).ok_or_else(|| Problem::no_such_service(&name))?;
+    Ok((StatusCode::ACCEPTED, NO_STORE, Json(service)).into_response())
+}
+
+/// Has the configuration read again: 200 with what was changed, when that is known.
+pub(super) async fn reload(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let done = shared.daemon.reload().await?;
+    Ok((NO_STORE, Json(json!({ "done": done }))).into_response())
+}
+
+/// Has the daemon end: 202.
+pub(super) async fn shutdown(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    shared.daemon.shutdown().await?;
+    tracing::info!("shutdown ordered");
+    Ok((StatusCode::ACCEPTED, NO_STORE, Json(json!({}))).into_response())
 }
 
 /// `start`, `stop` or `restart`: 202 with the service as it is now, since the order takes its time. The

@@ -125,6 +125,7 @@ fn ticks(shared: &Shared) -> Interval {
 struct LogFeed {
     daemon: Arc<dyn Daemon>,
     changes: watch::Receiver<u64>,
+    wanted: Wanted,
     cursor: Option<u64>,
     lines_at_once: usize,
     not_before: Instant,
@@ -138,6 +139,7 @@ impl LogFeed {
         lines_at_once: usize,
     ) -> Result<Self, Problem> {
         let Query(wanted) = wanted.map_err(|error| Problem::bad_request("bad-request", error.body_text()))?;
+        wanted.check(&*shared.daemon)?;
         let last_id = match headers.get(LAST_EVENT_ID) {
             None => None,
             Some(value) => Some(value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
@@ -149,6 +151,7 @@ impl LogFeed {
             changes: shared.daemon.log_changes(),
             cursor: last_id.or(wanted.after),
             lines_at_once: wanted.limit.map_or(lines_at_once, |limit| limit.clamp(1, lines_at_once)),
+            wanted,
             not_before: Instant::now(),
         })
     }
@@ -158,14 +161,15 @@ impl LogFeed {
         loop {
             tokio::time::sleep_until(self.not_before).await;
             let newest = *self.changes.borrow_and_update();
-            let page = self.daemon.log_since(self.cursor, self.lines_at_once);
+            let page = self.wanted.page(&*self.daemon, self.cursor, self.lines_at_once);
             match page.lines.last() {
                 Some(last) => {
                     self.cursor = Some(last.cursor);
                     self.not_before = Instant::now() + GATHER;
                     return page;
                 }
-                None => self.cursor = self.cursor.or(Some(newest)),
+                // Nothing that is wanted up to there.
+                None => self.cursor = self.cursor.max(Some(newest)),
             }
             if self.changes.changed().await.is_err() {
                 // The log's owner is gone: there will be no more lines.

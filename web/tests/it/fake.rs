@@ -109,7 +109,7 @@ impl Daemon for FakeDaemon {
             let (now, then) = match action {
                 Action::Start if status.can_start() => (ServiceStatus::Starting, ServiceStatus::Running),
                 Action::Stop if status.can_stop() => (ServiceStatus::Stopping, ServiceStatus::Stopped),
-                Action::Restart => (ServiceStatus::Stopping, ServiceStatus::Running),
+                Action::Restart | Action::RestartAtOnce => (ServiceStatus::Stopping, ServiceStatus::Running),
                 _ => return Err(ControlError::Conflict { service: service.into(), action, status }),
             };
             found.status = now;
@@ -220,6 +220,10 @@ pub(crate) fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16
         force_insecure_serialisation: false,
         workers: Vec::new(),
         usage: Usage::default(),
+        fixed_workers: None,
+        rolling: false,
+        busy_share: None,
+        queued_calls: None,
         restarts: 0,
         uptime_ms: None,
         methods: Vec::new(),

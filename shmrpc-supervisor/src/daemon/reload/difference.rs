@@ -18,6 +18,18 @@ pub(super) enum Difference {
     Removed(String),
 }
 
+impl Difference {
+    /// In words; `None` for no difference.
+    pub(super) fn told(&self) -> Option<String> {
+        match self {
+            Self::Same(_) => None,
+            Self::Changed(plan) => Some(format!("{} changed", plan.name)),
+            Self::Added(plan) => Some(format!("{} added", plan.name)),
+            Self::Removed(name) => Some(format!("{name} removed")),
+        }
+    }
+}
+
 /// Compares the running services with a new plan, in the new plan's order; removed ones come last.
 pub(super) fn differences(running: &[&ServicePlan], new: Plan) -> Vec<Difference> {
     let removed: Vec<Difference> = running

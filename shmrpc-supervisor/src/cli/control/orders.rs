@@ -1,0 +1,189 @@
+//! `shmrpc start`, `stop`, `restart`, `scale`, `reload`, `shutdown`: an order, and the wait until it is carried out.
+
+use std::{
+    io::Write,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use shmrpc_web::{Action, ServiceSnapshot, ServiceStatus, WorkerState};
+
+use super::{Control, http, status};
+use crate::cli::{
+    args::{OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, ShutdownArgs, WaitingArgs},
+    failure::{Exit, Failure},
+};
+
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// `start` and `stop`.
+pub(in crate::cli) fn order(
+    args: &OrderArgs,
+    action: Action,
+    control: &Control,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    give(&args.services, action, &args.waiting, control, out)
+}
+
+pub(in crate::cli) fn restart(
+    args: &RestartArgs,
+    control: &Control,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    debug_assert!(!(args.rolling && args.at_once));
+    let action = if args.at_once { Action::RestartAtOnce } else { Action::Restart };
+    give(&args.services, action, &args.waiting, control, out)
+}
+
+fn give(
+    names: &[String],
+    action: Action,
+    waiting: &WaitingArgs,
+    control: &Control,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut given = Vec::new();
+    let mut failure = None;
+    for name in names {
+        let ordered = control.service(name).and_then(|before| {
+            let path = format!("/api/v1/services/{}/{}", http::escaped(name), action.name());
+            control.ask("POST", &path, None)?;
+            Ok(before)
+        });
+        match ordered {
+            Ok(before) => given.push(before),
+            // The others are served all the same.
+            Err(error) => failure = tell(failure, error.about(name)),
+        }
+    }
+    let deadline = Instant::now() + waiting.timeout;
+    for before in given.iter().filter(|_| !waiting.no_wait) {
+        let done = wait(control, &before.name, deadline, |now| progress(action, before, now));
+        if let Err(error) = done {
+            failure = tell(failure, error);
+        }
+    }
+    let names: Vec<&str> = given.iter().map(|before| before.name.as_str()).collect();
+    show(&names, waiting.json, control, out)?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Only the last failure is returned; those before it are told at once.
+fn tell(before: Option<Failure>, failure: Failure) -> Option<Failure> {
+    if let Some(before) = before {
+        eprintln!("shmrpc: {before}");
+    }
+    Some(failure)
+}
+
+/// How far an order has come.
+enum Progress {
+    Done,
+    Failed(String),
+    OnItsWay,
+}
+
+fn progress(action: Action, before: &ServiceSnapshot, now: &ServiceSnapshot) -> Progress {
+    let is_old = |pid: u32| before.workers.iter().any(|worker| worker.pid == pid);
+    let has_old = now.workers.iter().any(|worker| is_old(worker.pid));
+    match (action, now.status) {
+        (Action::Stop, ServiceStatus::Stopped) => Progress::Done,
+        (Action::Stop, _) => Progress::OnItsWay,
+        (Action::Start, ServiceStatus::Running | ServiceStatus::Exited) => Progress::Done,
+        (_, ServiceStatus::Fatal) => Progress::Failed(told(now)),
+        (Action::Restart, ServiceStatus::Running) if !now.rolling && has_old => Progress::Failed(format!(
+            "{} keeps old workers: a new one did not get ready; see events",
+            now.name
+        )),
+        (Action::Restart | Action::RestartAtOnce, ServiceStatus::Running) if !now.rolling && !has_old => {
+            Progress::Done
+        }
+        _ => Progress::OnItsWay,
+    }
+}
+
+fn told(service: &ServiceSnapshot) -> String {
+    let detail = service.status_detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+    format!("{} is {}{detail}", service.name, service.status)
+}
+
+fn wait(
+    control: &Control,
+    name: &str,
+    deadline: Instant,
+    progress: impl Fn(&ServiceSnapshot) -> Progress,
+) -> Result<(), Failure> {
+    loop {
+        let now = control.service(name)?;
+        match progress(&now) {
+            Progress::Done => return Ok(()),
+            Progress::Failed(text) => return Err(Failure::new(Exit::Other, text)),
+            Progress::OnItsWay if Instant::now() >= deadline => {
+                return Err(Failure::new(Exit::Deadline, format!("not done in time: {}", told(&now))));
+            }
+            Progress::OnItsWay => sleep(INTERVAL),
+        }
+    }
+}
+
+fn show(names: &[&str], json: bool, control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
+    let services = control.snapshot()?.services;
+    let services: Vec<ServiceSnapshot> =
+        services.into_iter().filter(|service| names.contains(&service.name.as_str())).collect();
+    if services.is_empty() && !json { Ok(()) } else { status::show(&services, json, out) }
+}
+
+pub(in crate::cli) fn scale(args: &ScaleArgs, control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
+    args.to.parse::<shmrpc_web::ScaleTo>().map_err(Failure::usage)?;
+    let path = format!("/api/v1/services/{}/scale", http::escaped(&args.service));
+    let body = json!({ "to": args.to }).to_string();
+    let service: ServiceSnapshot = control.json("POST", &path, Some(&body))?;
+    if let Some(fixed) = service.fixed_workers.filter(|_| !args.waiting.no_wait)
+        && service.status == ServiceStatus::Running
+    {
+        let deadline = Instant::now() + args.waiting.timeout;
+        wait(control, &args.service, deadline, |now| {
+            let serving = now.workers.iter().filter(|worker| worker.state == WorkerState::Running);
+            let is_done = serving.count() == fixed as usize && now.workers.len() == fixed as usize;
+            if is_done || now.fixed_workers != Some(fixed) { Progress::Done } else { Progress::OnItsWay }
+        })?;
+    }
+    show(&[&args.service], args.waiting.json, control, out)
+}
+
+pub(in crate::cli) fn reload(
+    args: &ReloadArgs,
+    control: &Control,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let answer: serde_json::Value = control.json("POST", "/api/v1/reload", None)?;
+    let text =
+        if args.json { answer.to_string() } else { answer["done"].as_str().unwrap_or_default().to_owned() };
+    writeln!(out, "{text}").map_err(Failure::output)
+}
+
+pub(in crate::cli) fn shutdown(
+    args: &ShutdownArgs,
+    control: &Control,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let pid = control.snapshot()?.pid;
+    control.ask("POST", "/api/v1/shutdown", None)?.text()?;
+    let deadline = Instant::now() + args.timeout;
+    // Its socket goes before it does.
+    while !args.no_wait
+        && std::path::Path::new(&format!("/proc/{pid}")).exists()
+        && control.snapshot().is_ok()
+    {
+        if Instant::now() >= deadline {
+            return Err(Failure::new(Exit::Deadline, "the daemon still stops its services"));
+        }
+        sleep(INTERVAL);
+    }
+    if args.json {
+        return writeln!(out, "{}", json!({ "pid": pid })).map_err(Failure::output);
+    }
+    Ok(())
+}
