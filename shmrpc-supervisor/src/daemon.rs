@@ -42,8 +42,9 @@ use crate::{
     control,
     folder::{Folder, FolderError},
     handle::Handle,
-    listen::{ListenError, listen},
+    listen::{Inherited, ListenError, listen},
     machine::WorkerId,
+    notify::Notifier,
     output::LogFiles,
     plan::{Plan, ServicePlan},
     process,
@@ -132,14 +133,14 @@ pub(crate) enum Message {
     Reloaded(Result<Plan, Diagnostics>),
 }
 
-/// Runs what a plan says until SIGTERM or SIGINT.
+/// Runs what a plan says until SIGTERM or SIGINT. Listeners that were inherited are used where their address is wanted.
 ///
 /// # Errors
 /// When it cannot begin: nothing has been started then.
-pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
+pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(), DaemonError> {
     let fail = |doing| move |source| DaemonError::Io { doing, source };
     let folder = Folder::take(&options.runtime_dir)?;
-    let (web, services) = bind(&plan)?;
+    let (web, services) = bind(&plan, inherited)?;
     let address = web.local_addr().map_err(fail("cannot ask for the dashboard's address"))?;
     let web = tokio::net::TcpListener::from_std(web).map_err(fail("cannot watch the dashboard's port"))?;
     let token = folder.new_token().map_err(fail("cannot make the dashboard's token"))?;
@@ -165,6 +166,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<(), DaemonError> {
         host: Host::new(),
         address,
         options,
+        manager: Notifier::from_environment(),
         starting: None,
         announced: false,
         held_until: Instant::now() + ADOPTION_TIME,
@@ -207,18 +209,30 @@ async fn leftover_workers(runtime_dir: &Path) -> HashSet<u32> {
 }
 
 /// Binds all ports, or says everything that is taken.
-fn bind(plan: &Plan) -> Result<(std::net::TcpListener, Vec<Supervised>), DaemonError> {
+fn bind(
+    plan: &Plan,
+    mut inherited: Inherited,
+) -> Result<(std::net::TcpListener, Vec<Supervised>), DaemonError> {
     let mut errors = Vec::new();
-    let web = listen(plan.web.address, "the dashboard").map_err(|error| errors.push(error)).ok();
+    let mut web = inherited.take(plan.web.address);
+    if web.is_none() {
+        web = listen(plan.web.address, "the dashboard").map_err(|error| errors.push(error)).ok();
+    }
     let mut services = Vec::new();
     for (index, service) in plan.services.iter().enumerate() {
-        match bind_service(service) {
+        let address = service.tcp_address().map(SocketAddr::from);
+        let given = address.and_then(|address| inherited.take(address));
+        let listener = given.map_or_else(|| bind_service(service), |listener| Ok(Some(listener)));
+        match listener {
             Ok(listener) => {
                 let first_id = (index as u64 + 1) << 40;
                 services.push(Supervised::new(service.clone(), listener, first_id));
             }
             Err(error) => errors.push(error),
         }
+    }
+    for address in inherited.rest() {
+        tracing::warn!(%address, "an inherited listener that nothing of the ini file asks for is closed");
     }
     match web {
         Some(web) if errors.is_empty() => Ok((web, services)),

@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod handle;
 pub mod listen;
 pub mod machine;
+pub mod notify;
 pub mod output;
 pub mod plan;
 pub mod process;

@@ -6,6 +6,42 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
 };
 
+use listenfd::ListenFd;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Listeners that a service manager has opened for the daemon (socket activation), found by their addresses.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<TcpListener>);
+
+impl Inherited {
+    /// Those that the environment announces. Other descriptors than TCP listeners are left alone. Called before there
+    /// are threads: the environment is cleaned.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let mut announced = ListenFd::from_env();
+        let listeners =
+            (0..announced.len()).filter_map(|index| announced.take_tcp_listener(index).ok().flatten());
+        let mut usable: Vec<TcpListener> = listeners.collect();
+        // Workers get those that are meant for them, and no other: a port must not outlive the daemon in them.
+        let own = |listener: &TcpListener| fcntl(listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok();
+        usable.retain(|listener| own(listener) && listener.set_nonblocking(true).is_ok());
+        Self(usable)
+    }
+
+    /// The one that listens there.
+    pub fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let is_there = |listener: &TcpListener| listener.local_addr().is_ok_and(|local| local == address);
+        let index = self.0.iter().position(is_there)?;
+        Some(self.0.swap_remove(index))
+    }
+
+    /// The addresses of those that nobody has taken.
+    #[must_use]
+    pub fn rest(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
 /// A port that cannot be listened at.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

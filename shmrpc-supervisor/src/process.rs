@@ -30,7 +30,7 @@ use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 use shmrpc_core::server::WorkerConfig;
 use tokio::net::unix::pipe;
 
-use crate::{config::Source, machine::Exit, plan::ServicePlan};
+use crate::{config::Source, machine::Exit, notify, plan::ServicePlan};
 
 /// The environment variable that marks a worker and all that it starts: `DAEMON_PID/SERVICE/NUMBER`.
 pub const MARK_VARIABLE: &str = "SHMRPC_SUPERVISED";
@@ -98,11 +98,14 @@ pub fn spawn(
         .env_remove(WorkerConfig::VARIABLE)
         .env(FOLDER_VARIABLE, runtime_dir)
         .env(MARK_VARIABLE, mark)
-        .envs(plan.settings.env.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stdout(stdout_write)
         .stderr(stderr_write)
         .process_group(0);
+    for variable in notify::VARIABLES {
+        command.env_remove(variable);
+    }
+    command.envs(plan.settings.env.iter().map(|(key, value)| (key, value)));
     if let Some(config) = worker_config(plan, runtime_dir, listener.is_some()) {
         let text = serde_json::to_string(&config).map_err(io::Error::other)?;
         command.env(WorkerConfig::VARIABLE, text);

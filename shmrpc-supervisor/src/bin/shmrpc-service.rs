@@ -10,6 +10,7 @@ use clap::Parser;
 use shmrpc_core::RuntimeDir;
 use shmrpc_supervisor::{
     daemon::{self, Options},
+    listen::Inherited,
     plan::{Plan, checked},
     sources,
 };
@@ -40,6 +41,7 @@ const EXIT_FAULTS: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let inherited = Inherited::from_environment();
     let plan = match Plan::load(&args.ini, &args.services) {
         Ok(plan) => plan,
         Err(faults) => {
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(daemon::run(plan, options));
+    let result = runtime.block_on(daemon::run(plan, options, inherited));
     // Readers of pipes that some stranger still holds open are not waited for.
     runtime.shutdown_background();
     match result {

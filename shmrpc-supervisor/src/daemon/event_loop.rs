@@ -26,6 +26,7 @@ use super::{
 use crate::{
     handle::Handle,
     machine::{Event, Status},
+    notify::Notifier,
     process::Process,
     report::{self, Host},
     strays,
@@ -75,6 +76,8 @@ pub(super) struct Loop {
     pub(super) host: Host,
     pub(super) address: SocketAddr,
     pub(super) options: Options,
+    /// The service manager, which wants to hear how things go.
+    pub(super) manager: Notifier,
     /// Services that have yet to be started, in order.
     pub(super) startup: VecDeque<String>,
     /// The service that the others wait for.
@@ -103,6 +106,7 @@ impl Loop {
     pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Message>, mut signals: Signals) {
         let mut clock = tokio::time::interval(ROUND_INTERVAL);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = self.manager.watchdog_interval().map(tokio::time::interval);
         loop {
             self.settle();
             if self.ending.is_some() && self.services.iter().all(|service| service.machine.is_empty()) {
@@ -115,7 +119,14 @@ impl Loop {
                     None => std::future::pending().await,
                 }
             };
+            let alive = async {
+                match &mut watchdog {
+                    Some(watchdog) => watchdog.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                _ = alive => self.manager.alive(),
                 Some(message) = inbox.recv() => self.hear(message),
                 () = due => self.tick(),
                 _ = clock.tick() => self.look(),
@@ -200,6 +211,7 @@ impl Loop {
         if self.ending.is_none() {
             self.advance();
         }
+        self.tell_manager();
         self.publish();
     }
 
@@ -207,15 +219,25 @@ impl Loop {
         self.handle.publish(report::snapshot(&self.host, &self.services, Instant::now()));
     }
 
-    pub(super) fn announce(&self) {
-        let running = |service: &&Supervised| service.machine.status() == Status::Running;
-        let (ready, all) = (self.services.iter().filter(running).count(), self.services.len());
-        let address = self.address;
+    pub(super) fn announce(&mut self) {
+        self.tell_manager();
+        self.manager.ready();
+        let (text, address) = (self.summary(), self.address);
         let mut out = io::stdout().lock();
         // Nobody may be there to read it.
-        let _unread =
-            writeln!(out, "shmrpc-service: {ready} of {all} services run; dashboard at http://{address}/")
-                .and_then(|()| out.flush());
+        let _unread = writeln!(out, "shmrpc-service: {text}; dashboard at http://{address}/")
+            .and_then(|()| out.flush());
+    }
+
+    fn summary(&self) -> String {
+        let running = |service: &&Supervised| service.machine.status() == Status::Running;
+        let (ready, all) = (self.services.iter().filter(running).count(), self.services.len());
+        format!("{ready} of {all} services run")
+    }
+
+    fn tell_manager(&mut self) {
+        let summary = self.summary();
+        self.manager.status(summary);
     }
 
     pub(super) fn find(&self, name: &str) -> Option<&Supervised> {
@@ -244,6 +266,7 @@ impl Loop {
             if how == Ending::Kill { "killing all workers" } else { "stopping all services" }
         );
         self.ending = Some(how);
+        self.manager.stopping();
         self.startup.clear();
         let event = if how == Ending::Kill { Event::Kill } else { Event::Stop };
         for service in &mut self.services {

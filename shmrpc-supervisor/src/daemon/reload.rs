@@ -33,6 +33,7 @@ impl Loop {
             return;
         }
         self.reloading = true;
+        self.manager.reloading();
         tracing::info!(file = %self.options.file.display(), "reading the configuration again");
         let (messages, options) = (self.around.messages.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || {
@@ -48,6 +49,8 @@ impl Loop {
         if let Err(error) = &done {
             tracing::error!("{error}");
         }
+        // With an old configuration too: it is as ready as before.
+        self.manager.ready();
         let [askers, late] = std::mem::take(&mut self.reload_askers);
         self.reload_askers[0] = late;
         self.publish();

@@ -12,5 +12,6 @@ mod pool;
 mod probe;
 mod reload;
 mod scene;
+mod systemd;
 mod tls;
 mod worker;

@@ -68,9 +68,13 @@ impl Scene {
 
     /// Starts the daemon and leaves it running.
     pub(crate) fn start(&self, after: &[&str]) -> Daemon<'_> {
+        self.start_as(self.command(&[], after))
+    }
+
+    /// Starts the daemon by that command.
+    pub(crate) fn start_as(&self, mut command: Command) -> Daemon<'_> {
         let log = |name: &str| fs::File::create(self.path().join(name)).unwrap();
-        let child =
-            self.command(&[], after).stdout(log("daemon.out")).stderr(log("daemon.log")).spawn().unwrap();
+        let child = command.stdout(log("daemon.out")).stderr(log("daemon.log")).spawn().unwrap();
         Daemon { scene: self, child, ended: None }
     }
 
