@@ -14,6 +14,7 @@ pub(crate) mod doorbell;
 pub(crate) mod kill_point;
 pub(crate) mod lock;
 pub(crate) mod region;
+mod sync;
 pub(crate) mod ticks;
 
 use std::os::fd::{FromRawFd, OwnedFd};

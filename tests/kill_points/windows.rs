@@ -121,8 +121,7 @@ pub(crate) const WINDOWS: &[Window] = &[
     at_once("stream.cancelled", Part::Calls, 2),
     at_once("link.half_sent", Part::Calls, 6),
     // A worker claims a call, runs and answers it.
-    at_once("claim.seen", Part::Serves, 20),
-    at_once("claim.other_noted", Part::Joins, 3),
+    at_once("claim.last_noted", Part::Serves, 20),
     at_once("claim.won", Part::Serves, 20),
     at_once("claim.noted", Part::Serves, 20),
     at_once("serve.read", Part::Serves, 20),

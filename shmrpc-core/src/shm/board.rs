@@ -5,11 +5,10 @@
 //! has woken yet; `ready`, a bit a channel; and who owns each worker index and channel number, as a random nonce, so
 //! that a number that was reused is never taken for its predecessor.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
 use super::{
     kill_point::kill_point,
     region::{Region, RegionError},
+    sync::{AtomicU64, Ordering, fence, fence_after_swap},
 };
 
 /// Most channels of one service.
@@ -230,7 +229,14 @@ impl Board {
         let (word, bit) = (usize::from(number) % MAX_CHANNELS / 64, 1 << (number % 64));
         let ready = self.ready(word);
         // The look first: a busy client finds its bit set and leaves the cache line alone.
-        ready.load(Ordering::Relaxed) & bit == 0 && ready.fetch_or(bit, Ordering::SeqCst) & bit == 0
+        let is_news =
+            ready.load(Ordering::Relaxed) & bit == 0 && ready.fetch_or(bit, Ordering::SeqCst) & bit == 0;
+        if is_news {
+            // Pairs with the fence in `announce_sleep`: either whoever falls asleep sees the bit, or the caller, who
+            // looks next, sees that somebody sleeps.
+            fence_after_swap();
+        }
+        is_news
     }
 
     /// Withdraws it. The caller then looks at the ring once more.

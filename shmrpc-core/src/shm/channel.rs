@@ -7,20 +7,18 @@
 //! Who wrote a line last is in the layout: client and workers each have their own.
 //!
 //! Claiming is one compare-and-swap on `head`, which names the claimer; the claim is then noted in a table of
-//! the workers', a word a slot. A worker that finds somebody else's name in `head` notes that claim first, so `head` always names
+//! the workers', a word a slot. Who claims next notes the claim that `head` names first, so `head` always names
 //! the one claim that may not be noted yet, and a dead worker's claims can be found exactly.
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    os::fd::{BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
-};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::{
     kill_point::kill_point,
     region::{Region, RegionError},
+    sync::{AtomicU32, AtomicU64, Ordering, fence, fence_after_swap},
 };
 
 /// A worker on a ring: its index on the board and a random incarnation, never zero.
@@ -342,11 +340,9 @@ impl Channel {
                 head = again;
                 continue;
             }
-            if (head >> 32) as u32 != me.0 {
-                self.note_last_claim(head);
-                kill_point("claim.other_noted");
-            }
-            kill_point("claim.seen");
+            // Also where it is our own process's name: another of its threads may have stopped before its note.
+            self.note_last_claim(head);
+            kill_point("claim.last_noted");
             let claimed = u64::from(me.0) << 32 | u64::from(index.wrapping_add(1));
             // AcqRel pairs with itself in other workers: who claims later sees the earlier claim's note.
             match self.head().compare_exchange(head, claimed, Ordering::AcqRel, Ordering::Acquire) {
@@ -446,12 +442,7 @@ impl Channel {
     }
 }
 
-/// Between a claim and a look that must not be earlier: a compare-and-swap is a full barrier on x86, and on other
-/// processors a fence makes one of it.
+/// Between a claim and a look that must not be earlier.
 pub(crate) fn fence_after_claim() {
-    if cfg!(target_arch = "x86_64") {
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
-    }
+    fence_after_swap();
 }
