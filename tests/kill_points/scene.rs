@@ -104,11 +104,20 @@ impl Scene {
     }
 
     pub(crate) fn await_worker(&self, pid: u32) {
-        eventually("a worker", || {
-            let entries = board::listed(&self.folder);
-            let serves = |entry: &&serde_json::Value| board::pid_of(entry) == pid && entry["board"] != 0;
-            entries.iter().find(serves).map(drop)
-        });
+        eventually("a worker", || self.serves(pid).then_some(()));
+    }
+
+    /// Whether a victim comes as far as to serve.
+    pub(crate) fn outlives_joining(&self, victim: &mut Child) -> bool {
+        eventually("a worker, or its death", || {
+            let is_dead = victim.try_wait().expect("our child").is_some();
+            (is_dead || self.serves(victim.id())).then_some(!is_dead)
+        })
+    }
+
+    fn serves(&self, pid: u32) -> bool {
+        let entries = board::listed(&self.folder);
+        entries.iter().any(|entry| board::pid_of(entry) == pid && entry["board"] != 0)
     }
 
     /// Starts a worker that is to die.

@@ -11,7 +11,7 @@ use std::{
 use shmrpc::RpcError;
 
 use crate::{
-    HANG, board,
+    HANG, PATIENCE, board,
     board::Held,
     kills_per_window, load,
     scene::{Scene, ask_to_leave, await_death, end, eventually},
@@ -130,6 +130,9 @@ pub(crate) fn kill_in_every_window() {
             by_itself(window, round, &mut tally);
         }
     }
+    for window in windows::of(&[Part::Sweeps]) {
+        sweeps(window, &mut tally);
+    }
     for window in windows::of(&[Part::Mourns]) {
         for round in 0..kills_per_window() {
             mourns(window, round, &mut tally);
@@ -143,7 +146,7 @@ fn beside_others(tally: &mut Tally) {
     let mut scene = Scene::new();
     let mut colleague = scene.start_worker();
     let steady: Vec<_> = (0..LANES).map(|_| scene.connect()).collect();
-    for window in windows::of(&[Part::Serves, Part::Joins, Part::Drains, Part::Sweeps]) {
+    for window in windows::of(&[Part::Serves, Part::Joins, Part::Drains]) {
         for round in 0..kills_per_window() {
             steady.iter().for_each(|client| scene.probe(client));
             let before = (Held::by(std::process::id()), Held::by(colleague));
@@ -192,9 +195,6 @@ fn kill_once(
     colleague: &mut u32,
 ) -> (Duration, u64, u64) {
     let pass = 1 + round * 7 % window.passes;
-    if window.part == Part::Sweeps {
-        leave_litter(&scene.folder);
-    }
     let folder = scene.folder.clone();
     let lanes = Lanes::new(&folder, steady, alone);
     std::thread::scope(|scope| {
@@ -218,6 +218,31 @@ fn kill_once(
         let held_up = lanes.await_progress(window.name);
         (held_up, lanes.died.load(Ordering::Relaxed), lanes.right.load(Ordering::Relaxed))
     })
+}
+
+/// Where others have left something lying about; whoever else sweeps may be quicker, and then it is tried again.
+fn sweeps(window: &'static Window, tally: &mut Tally) {
+    let mut scene = Scene::new();
+    scene.start_worker();
+    let client = scene.connect();
+    let (mut kills, until) = (0, Instant::now() + PATIENCE * kills_per_window());
+    while kills < kills_per_window() {
+        assert!(Instant::now() < until, "{}: somebody else always sweeps first", window.name);
+        leave_litter(&scene.folder);
+        let mut victim = scene.victim_worker(window, 1);
+        if scene.outlives_joining(&mut victim) {
+            end(victim);
+            continue;
+        }
+        await_death(&mut victim, window, 1);
+        let began = Instant::now();
+        scene.probe(&client);
+        tally.note(window, began.elapsed(), 0, 0);
+        kills += 1;
+        let next = scene.start_worker();
+        scene.stop_worker(next);
+        scene.assert_swept(window.name);
+    }
 }
 
 /// As a process leaves it that dies before it has linked a segment, or before anybody has heard of its link.

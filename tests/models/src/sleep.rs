@@ -4,7 +4,7 @@
 //!
 //! Board and channel are the real ones. Around them this mirrors, line by line as far as the protocol goes,
 //! `Rings::publish` and `wake_one`, `Hub::lead`, and of the pool `work`, `serve_other`, `withdraw_ready`, `unattend`,
-//! `tell` and `sleep`.
+//! `tell` and `sleep`, and `Bells`.
 
 use loom::{
     sync::{Arc, Condvar, Mutex},
@@ -53,7 +53,8 @@ struct Scene {
     number: u16,
     nonce: u64,
     index: u8,
-    pool: Doorbell,
+    /// One for each thread of the pool.
+    bells: Vec<Doorbell>,
     client: Doorbell,
     draining: AtomicU32,
 }
@@ -69,9 +70,9 @@ impl Scene {
         let told = (attended == 0 || !alone) && self.board.set_ready(self.number);
         if told
             && attended == 0
-            && let Some(_us) = self.board.take_sleeper(0, |index| index == self.index)
+            && let Some((_us, bell)) = self.board.take_sleeper(0, |index| index == self.index)
         {
-            self.pool.post();
+            self.bells[usize::from(bell)].post();
         }
     }
 
@@ -93,8 +94,8 @@ impl Scene {
 
     // A thread of the pool.
 
-    fn run(&self, thread: u64) {
-        let mark = (u64::from(self.index) + 1) | (thread << 32);
+    fn run(&self, thread: u8) {
+        let mark = (u64::from(self.index) + 1) | (u64::from(thread) << 32);
         let me = Claimer::new(self.index, 1);
         loop {
             let mut attends = false;
@@ -106,16 +107,16 @@ impl Scene {
                     self.board.set_ready(self.number);
                 }
             }
-            self.board.announce_sleep(self.index);
+            self.board.announce_sleep(self.index, thread);
             let is_over = self.draining.load(Ordering::Acquire) != 0;
             if is_over || self.next_ready() {
-                self.board.retract_sleep(self.index);
+                self.board.retract_sleep(self.index, thread);
                 if is_over {
                     return;
                 }
                 continue;
             }
-            self.pool.wait();
+            self.bells[usize::from(thread)].wait();
         }
     }
 
@@ -157,7 +158,7 @@ impl Scene {
 }
 
 /// A client that publishes so many calls at once, waits for them, and goes on with the next; so many threads.
-fn scene(threads: u64, calls: &[u32]) {
+fn scene(threads: u8, calls: &[u32]) {
     let board = Board::create(1).unwrap();
     let nonce = 5;
     let (index, number) = (board.join_worker(9).unwrap(), board.join_channel(nonce).unwrap());
@@ -167,7 +168,7 @@ fn scene(threads: u64, calls: &[u32]) {
         number,
         nonce,
         index,
-        pool: Doorbell::default(),
+        bells: (0..threads).map(|_| Doorbell::default()).collect(),
         client: Doorbell::default(),
         draining: AtomicU32::new(0),
     });
@@ -188,6 +189,6 @@ fn scene(threads: u64, calls: &[u32]) {
     }
     // As a worker that drains wakes its threads.
     scene.draining.store(1, Ordering::SeqCst);
-    (0..threads).for_each(|_| scene.pool.post());
+    scene.bells.iter().for_each(Doorbell::post);
     pool.into_iter().for_each(|thread| thread.join().unwrap());
 }
