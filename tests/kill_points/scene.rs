@@ -115,6 +115,14 @@ impl Scene {
         })
     }
 
+    /// Waits until a victim serves, and tells it to leave; or until it is dead already, since who comes passes some of
+    /// the windows of those who go, when it frees what others have left.
+    pub(crate) fn ask_victim_to_leave(&self, victim: &mut Child) {
+        if self.outlives_joining(victim) {
+            ask_to_leave(victim);
+        }
+    }
+
     fn serves(&self, pid: u32) -> bool {
         let entries = board::listed(&self.folder);
         entries.iter().any(|entry| board::pid_of(entry) == pid && entry["board"] != 0)
@@ -124,6 +132,8 @@ impl Scene {
     pub(crate) fn victim_worker(&self, window: &Window, pass: u32) -> Child {
         let mut command = self.command("victim-worker");
         let kill_at = format!("{}:{pass}", window.name);
+        // Shown if the test fails.
+        println!("{kill_at} in {:?}", window.part);
         command.arg("--serve").env("SHMRPC_KILL_AT", kill_at).spawn().expect("the victim starts")
     }
 
@@ -222,7 +232,7 @@ pub(crate) fn end(mut child: Child) {
 }
 
 /// Sends SIGTERM to a victim.
-pub(crate) fn ask_to_leave(child: &Child) {
+fn ask_to_leave(child: &Child) {
     signal(child, Signal::SIGTERM);
 }
 

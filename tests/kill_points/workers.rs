@@ -14,7 +14,7 @@ use crate::{
     HANG, PATIENCE, board,
     board::Held,
     kills_per_window, load,
-    scene::{Scene, ask_to_leave, await_death, end, eventually},
+    scene::{Scene, await_death, end, eventually},
     service::VictimBlockingClient,
     tally::Tally,
     windows::{self, Part, Repair, Window},
@@ -208,8 +208,7 @@ fn kill_once(
             }))
         });
         if window.part == Part::Drains {
-            scene.await_worker(victim.id());
-            ask_to_leave(&victim);
+            scene.ask_victim_to_leave(&mut victim);
         }
         await_death(&mut victim, window, pass);
         if alone {
@@ -258,8 +257,7 @@ fn by_itself(window: &'static Window, round: u32, tally: &mut Tally) {
     let pass = 1 + round * 7 % window.passes;
     let mut victim = scene.victim_worker(window, pass);
     if window.part == Part::Last {
-        scene.await_worker(victim.id());
-        ask_to_leave(&victim);
+        scene.ask_victim_to_leave(&mut victim);
     }
     await_death(&mut victim, window, pass);
     let began = Instant::now();
