@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io,
+    io::{self, Read, Write},
     os::{
         fd::AsRawFd,
         unix::{
@@ -12,10 +12,15 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Its name in the runtime folder.
 pub const NAME: &str = "control";
+
+/// How long a daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// A path that is short enough for a socket's address, whatever the folder's is; good while the folder is open.
 fn short(folder: &File) -> PathBuf {
@@ -44,4 +49,28 @@ pub fn listen(runtime_dir: &Path) -> io::Result<UnixListener> {
 pub fn connect(runtime_dir: &Path) -> io::Result<UnixStream> {
     let folder = File::open(runtime_dir)?;
     UnixStream::connect(short(&folder))
+}
+
+/// Has the daemon of a runtime folder end and leave its workers to the next one. None there is as good.
+///
+/// # Errors
+/// When it does not take the order.
+pub fn hand_over(runtime_dir: &Path) -> io::Result<()> {
+    let mut stream = match connect(runtime_dir) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(
+        b"POST /api/v1/hand-over HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    )?;
+    let mut answer = String::new();
+    stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;
+    if answer.starts_with("HTTP/1.1 202 ") {
+        return Ok(());
+    }
+    Err(io::Error::other(answer.lines().next().unwrap_or("no answer").to_owned()))
 }

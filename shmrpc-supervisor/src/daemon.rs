@@ -57,6 +57,8 @@ use crate::{
 const ADOPTION_TIME: Duration = Duration::from_secs(5);
 /// How long programs of an earlier daemon have to end before they are killed.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the daemon that is replaced may take: its plain programs end before it does.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages that wait for the loop; who sends more waits.
 const QUEUE: usize = 256;
 
@@ -69,6 +71,8 @@ pub struct Options {
     pub wanted: Vec<String>,
     /// The runtime folder.
     pub runtime_dir: PathBuf,
+    /// A daemon that runs there hands over to this one.
+    pub replaces: bool,
 }
 
 /// A daemon that cannot run.
@@ -84,6 +88,9 @@ pub enum DaemonError {
     /// Workers cannot be watched.
     #[error("cannot watch services")]
     Observe(#[from] ConnectError),
+    /// The daemon that is to be replaced does not let go.
+    #[error("{0}")]
+    NotReplaced(String),
     /// The operating system refused something.
     #[error("{doing}")]
     Io {
@@ -105,6 +112,8 @@ pub(crate) enum Order {
     Scale(String, shmrpc_web::ScaleTo),
     /// The configuration read again.
     Reload,
+    /// The end, but not of the workers: the next daemon adopts them.
+    HandOver,
     /// The end.
     Shutdown,
 }
@@ -139,8 +148,11 @@ pub(crate) enum Message {
 /// When it cannot begin: nothing has been started then.
 pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(), DaemonError> {
     let fail = |doing| move |source| DaemonError::Io { doing, source };
-    let folder = Folder::take(&options.runtime_dir)?;
-    let (web, services) = bind(&plan, inherited)?;
+    let folder =
+        if options.replaces { replace(&options).await? } else { Folder::take(&options.runtime_dir)? };
+    let leftovers = find_leftovers(folder.path()).await;
+    let expected: HashSet<u32> = leftovers.workers.iter().copied().collect();
+    let (web, services) = bind(&plan, inherited, &expected)?;
     let address = web.local_addr().map_err(fail("cannot ask for the dashboard's address"))?;
     let web = tokio::net::TcpListener::from_std(web).map_err(fail("cannot watch the dashboard's port"))?;
     let token = folder.new_token().map_err(fail("cannot make the dashboard's token"))?;
@@ -148,7 +160,7 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
     let control = control.map_err(fail("cannot make the control socket"))?;
     let signals = Signals::new().map_err(fail("cannot take signals"))?;
     process::become_subreaper();
-    let expected = leftover_workers(folder.path()).await;
+    end_others(leftovers).await;
 
     let (messages, inbox) = mpsc::channel(QUEUE);
     let tail = Arc::new(LogTail::default());
@@ -185,44 +197,66 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
     let doors = Doors::open(web, control, handle, web_options(&plan, token));
 
     daemon.run(inbox, signals).await;
-    daemon.end_strays().await;
+    if !daemon.has_handed_over() {
+        daemon.end_strays().await;
+    }
     doors.close().await;
     let flushing = tokio::task::spawn_blocking(move || files.flush(Duration::from_secs(2)));
     let _late = flushing.await;
     Ok(())
 }
 
-/// Finds what a daemon that was killed has left behind, and ends its plain programs before their successors
-/// need their ports. Its workers are returned.
-async fn leftover_workers(runtime_dir: &Path) -> HashSet<u32> {
-    let runtime_dir = runtime_dir.to_owned();
-    let finding = move || {
-        let found = Leftovers::find(&runtime_dir);
-        found.end_others(LEFTOVERS_TIMEOUT);
-        found
-    };
-    let found = tokio::task::spawn_blocking(finding).await.unwrap_or_default();
-    if !found.others.is_empty() {
-        tracing::warn!(pids = ?found.others, "ended what an earlier daemon had left behind");
+/// Has the daemon of the folder hand over, if there is one, and takes the folder.
+async fn replace(options: &Options) -> Result<Folder, DaemonError> {
+    let runtime_dir = options.runtime_dir.clone();
+    let asking = tokio::task::spawn_blocking(move || control::hand_over(&runtime_dir));
+    let asked = asking.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    asked
+        .map_err(|error| DaemonError::NotReplaced(format!("the other daemon does not hand over: {error}")))?;
+    let until = Instant::now() + HAND_OVER_TIMEOUT;
+    loop {
+        match Folder::take(&options.runtime_dir) {
+            Err(FolderError::Taken { .. }) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            taken => return Ok(taken?),
+        }
     }
-    found.workers.into_iter().collect()
+}
+
+/// Finds what a daemon that was killed, or has handed over, has left behind.
+async fn find_leftovers(runtime_dir: &Path) -> Leftovers {
+    let runtime_dir = runtime_dir.to_owned();
+    let finding = move || Leftovers::find(&runtime_dir);
+    tokio::task::spawn_blocking(finding).await.unwrap_or_default()
+}
+
+/// Ends plain programs that were left behind, before their successors need their ports.
+async fn end_others(leftovers: Leftovers) {
+    if leftovers.others.is_empty() {
+        return;
+    }
+    let pids = leftovers.others.clone();
+    let _panicked = tokio::task::spawn_blocking(move || leftovers.end_others(LEFTOVERS_TIMEOUT)).await;
+    tracing::warn!(?pids, "ended what an earlier daemon had left behind");
 }
 
 /// Binds all ports, or says everything that is taken.
 fn bind(
     plan: &Plan,
     mut inherited: Inherited,
+    ours: &HashSet<u32>,
 ) -> Result<(std::net::TcpListener, Vec<Supervised>), DaemonError> {
     let mut errors = Vec::new();
     let mut web = inherited.take(plan.web.address);
     if web.is_none() {
-        web = listen(plan.web.address, "the dashboard").map_err(|error| errors.push(error)).ok();
+        web = listen(plan.web.address, "the dashboard", ours).map_err(|error| errors.push(error)).ok();
     }
     let mut services = Vec::new();
     for (index, service) in plan.services.iter().enumerate() {
         let address = service.tcp_address().map(SocketAddr::from);
         let given = address.and_then(|address| inherited.take(address));
-        let listener = given.map_or_else(|| bind_service(service), |listener| Ok(Some(listener)));
+        let listener = given.map_or_else(|| bind_service(service, ours), |listener| Ok(Some(listener)));
         match listener {
             Ok(listener) => {
                 let first_id = (index as u64 + 1) << 40;
@@ -240,8 +274,11 @@ fn bind(
     }
 }
 
-fn bind_service(plan: &ServicePlan) -> Result<Option<std::net::TcpListener>, ListenError> {
-    plan.tcp_address().map(|address| listen(SocketAddr::from(address), &plan.name)).transpose()
+fn bind_service(
+    plan: &ServicePlan,
+    ours: &HashSet<u32>,
+) -> Result<Option<std::net::TcpListener>, ListenError> {
+    plan.tcp_address().map(|address| listen(SocketAddr::from(address), &plan.name, ours)).transpose()
 }
 
 fn web_options(plan: &Plan, token: String) -> WebOptions {

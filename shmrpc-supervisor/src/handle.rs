@@ -115,6 +115,10 @@ impl Daemon for Handle {
         Box::pin(self.order(Order::Reload))
     }
 
+    fn hand_over(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
+        Box::pin(async move { self.order(Order::HandOver).await.map(drop) })
+    }
+
     fn shutdown(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
         Box::pin(async move { self.order(Order::Shutdown).await.map(drop) })
     }

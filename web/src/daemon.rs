@@ -46,6 +46,11 @@ pub trait Daemon: Send + Sync + 'static {
         Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be reloaded here".into()))))
     }
 
+    /// Has the daemon end and leave its workers to the next one.
+    fn hand_over(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
+        Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be handed over here".into()))))
+    }
+
     /// Has the daemon stop all services and end.
     fn shutdown(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
         Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be shut down here".into()))))

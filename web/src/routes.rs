@@ -10,7 +10,7 @@
 //! | `POST /api/v1/services/{name}/start`, `stop`, `restart` | orders |
 //! | `POST /api/v1/services/{name}/restart-at-once` | the same |
 //! | `POST /api/v1/services/{name}/scale` | the size of its pool: `{"to": "+1"}` |
-//! | `POST /api/v1/reload`, `/api/v1/shutdown` | orders to the daemon |
+//! | `POST /api/v1/reload`, `/api/v1/shutdown`, `/api/v1/hand-over` | orders to the daemon |
 //! | `POST` (`GET` where read-only) `/api/v1/services/{name}/methods/{method}` | a call |
 //! | `GET /api/v1/stream` | everything, again and again |
 //! | `GET /api/v1/logs`, `/api/v1/logs/stream` | the console log |
@@ -32,7 +32,7 @@ use axum::{
 use crate::{assets, page, problem, server::Shared};
 
 /// Every address with what answers there.
-fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 14] {
+fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 15] {
     [
         ("/", get(page::index)),
         ("/live", get(streams::live)),
@@ -44,6 +44,7 @@ fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 14] {
         ("/api/v1/services/{name}/scale", post(services::scale)),
         ("/api/v1/reload", post(services::reload)),
         ("/api/v1/shutdown", post(services::shutdown)),
+        ("/api/v1/hand-over", post(services::hand_over)),
         ("/api/v1/services/{name}/methods/{method}", get(call::by_get).post(call::by_post)),
         ("/api/v1/stream", get(streams::snapshots)),
         ("/api/v1/logs", get(logs::lines)),

@@ -26,6 +26,9 @@ struct Args {
     /// Say what would run, or all faults of the file, and exit.
     #[arg(long)]
     check: bool,
+    /// Replace the daemon that runs on the folder: it ends, and its workers serve on under this one.
+    #[arg(long, conflicts_with = "check")]
+    replace: bool,
     /// The runtime folder [default: $SHMRPC_DIR, $XDG_RUNTIME_DIR/shmrpc or /tmp/shmrpc-UID].
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .init();
     let runtime_dir = args.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
-    let options = Options { file: args.ini, wanted: args.services, runtime_dir };
+    let options = Options { file: args.ini, wanted: args.services, runtime_dir, replaces: args.replace };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

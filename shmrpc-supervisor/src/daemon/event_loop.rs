@@ -45,6 +45,8 @@ const STRANGERS_TIME: Duration = Duration::from_secs(5);
 /// How the daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
+    /// Workers serve on, for the next daemon. Plain programs, which nobody can adopt, end.
+    Leave,
     /// Workers finish their calls.
     Drain,
     /// Nothing is waited for.
@@ -109,7 +111,7 @@ impl Loop {
         let mut watchdog = self.manager.watchdog_interval().map(tokio::time::interval);
         loop {
             self.settle();
-            if self.ending.is_some() && self.services.iter().all(|service| service.machine.is_empty()) {
+            if self.has_ended() {
                 return;
             }
             let deadline = self.deadline();
@@ -261,17 +263,33 @@ impl Loop {
         if self.ending == Some(how) {
             return;
         }
-        tracing::info!(
-            "{}",
-            if how == Ending::Kill { "killing all workers" } else { "stopping all services" }
-        );
+        let (text, event) = match how {
+            Ending::Leave => ("handing over: workers serve on", Event::Stop),
+            Ending::Drain => ("stopping all services", Event::Stop),
+            Ending::Kill => ("killing all workers", Event::Kill),
+        };
+        tracing::info!("{text}");
         self.ending = Some(how);
         self.manager.stopping();
         self.startup.clear();
-        let event = if how == Ending::Kill { Event::Kill } else { Event::Stop };
         for service in &mut self.services {
-            service.handle(event.clone(), &self.around);
+            if how != Ending::Leave || !service.can_be_adopted() {
+                service.handle(event.clone(), &self.around);
+            }
         }
+    }
+
+    /// Whether the end has come: nobody is left who is waited for.
+    fn has_ended(&self) -> bool {
+        let is_done = |service: &Supervised| {
+            service.machine.is_empty() || (self.has_handed_over() && service.can_be_adopted())
+        };
+        self.ending.is_some() && self.services.iter().all(is_done)
+    }
+
+    /// Whether workers are left to the next daemon.
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.ending == Some(Ending::Leave)
     }
 
     /// Says how much output had to be dropped since the last time.
@@ -304,7 +322,7 @@ impl Loop {
         });
     }
 
-    fn known(&self) -> HashSet<u32> {
+    pub(super) fn known(&self) -> HashSet<u32> {
         let running = self.services.iter().flat_map(|service| service.running.values());
         running.map(|running| running.process.pid()).collect()
     }

@@ -27,6 +27,10 @@ impl Loop {
                 self.end(Ending::Drain);
                 Ok(())
             }
+            Order::HandOver => {
+                self.end(Ending::Leave);
+                Ok(())
+            }
             Order::Reload => {
                 // One that is under way may have read the file already.
                 let is_late = usize::from(self.reloading);

@@ -83,11 +83,12 @@ impl Loop {
     /// Binds the ports that are new, before anything is changed.
     fn listeners(&self, differences: &[Difference]) -> Result<HashMap<String, TcpListener>, ListenError> {
         let mut listeners = HashMap::new();
+        let ours = self.known();
         for difference in differences {
             let (Difference::Added(plan) | Difference::Changed(plan)) = difference else { continue };
             let old = self.find(&plan.name).and_then(|service| service.plan.tcp_address());
             if plan.tcp_address() != old
-                && let Some(listener) = bind_service(plan)?
+                && let Some(listener) = bind_service(plan, &ours)?
             {
                 listeners.insert(plan.name.clone(), listener);
             }

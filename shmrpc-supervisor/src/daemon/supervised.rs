@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::Autoscale,
+    listen,
     machine::{Action, Event, Exit, Machine, Report, Rules, Status, WorkerId},
     output::{self, Destination, LogFiles},
     plan::ServicePlan,
@@ -151,6 +152,7 @@ impl Supervised {
     fn spawn(&mut self, worker: WorkerId, around: &Surroundings) -> std::io::Result<()> {
         let mark = format!("{}/{}/{}", std::process::id(), self.name(), worker.0);
         let listener = self.listener.as_ref();
+        listener.map_or(Ok(()), listen::open)?;
         let (process, pipes) = process::spawn(&self.plan, &around.runtime_dir, listener, &mark)?;
         tracing::debug!(service = self.name(), pid = process.pid(), "worker started");
         self.attend(worker, process, Some(pipes), mark, around)
@@ -231,6 +233,11 @@ impl Supervised {
             strays::kill_marked(&running.mark, &known);
         }
         self.handle(Event::Exited(worker, exit), around);
+    }
+
+    /// Whether the next daemon can take its workers over: their output has a reader meanwhile.
+    pub(crate) fn can_be_adopted(&self) -> bool {
+        self.plan.description.is_some()
     }
 
     /// Whether that process is one of its workers.

@@ -11,6 +11,7 @@ mod output;
 mod pool;
 mod probe;
 mod reload;
+mod replace;
 mod scene;
 mod systemd;
 mod tls;

@@ -65,6 +65,12 @@ pub(super) async fn reload(State(shared): State<Arc<Shared>>) -> Result<Response
     Ok((NO_STORE, Json(json!({ "done": done }))).into_response())
 }
 
+/// Has the daemon end without its workers, which the next one adopts: 202.
+pub(super) async fn hand_over(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    shared.daemon.hand_over().await?;
+    Ok((StatusCode::ACCEPTED, NO_STORE, Json(json!({}))).into_response())
+}
+
 /// Has the daemon end: 202.
 pub(super) async fn shutdown(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     shared.daemon.shutdown().await?;
