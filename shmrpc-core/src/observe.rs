@@ -188,7 +188,7 @@ impl MethodCounters {
 }
 
 /// A histogram over powers of two, each cut into four: at most 12.5 % off the true value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatencyHistogram {
     counts: [u64; Self::BUCKETS],
 }
@@ -236,6 +236,13 @@ impl LatencyHistogram {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count = count.saturating_add(more);
         }
+    }
+
+    /// How many samples are below a bound, as far as buckets tell: exactly, if the bound is a power of two.
+    #[must_use]
+    pub fn below(&self, nanos: u64) -> u64 {
+        let end = if nanos == u64::MAX { Self::BUCKETS } else { Self::bucket(nanos) };
+        self.counts[..end].iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// The value that the given share (0 to 1) of all samples does not exceed; `None` without samples.

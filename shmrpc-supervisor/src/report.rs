@@ -65,12 +65,15 @@ fn of_service(service: &Supervised, now: Instant) -> ServiceSnapshot {
                 state: state_of(activity),
                 usage: running.usage,
                 uptime_ms: millis(now.saturating_duration_since(running.started)),
+                calls: running.seen.calls,
+                errors: running.seen.errors,
             })
         })
         .collect();
     let methods = service.methods.iter().map(|(description, counters)| MethodSnapshot {
         description: description.clone(),
         calls: CallStatistics::from(counters),
+        latency: counters.latency.clone(),
     });
     let load = service.load_now();
     ServiceSnapshot {

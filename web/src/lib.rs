@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod fuzzing;
 mod local;
 pub mod log;
+mod metrics;
 mod options;
 mod page;
 mod plain_json;

@@ -12,6 +12,7 @@
 //! | `POST /api/v1/services/{name}/scale` | the size of its pool: `{"to": "+1"}` |
 //! | `POST /api/v1/reload`, `/api/v1/shutdown`, `/api/v1/hand-over` | orders to the daemon |
 //! | `POST` (`GET` where read-only) `/api/v1/services/{name}/methods/{method}` | a call |
+//! | `GET /metrics` | counters and gauges for Prometheus |
 //! | `GET /api/v1/stream` | everything, again and again |
 //! | `GET /api/v1/logs`, `/api/v1/logs/stream` | the console log |
 
@@ -38,6 +39,7 @@ fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 15] {
         ("/live", get(streams::live)),
         ("/favicon.ico", get(assets::icon)),
         ("/assets/{hash}/{name}", get(assets::asset)),
+        ("/metrics", get(services::metrics)),
         ("/api/v1/services", get(services::all)),
         ("/api/v1/services/{name}", get(services::one)),
         ("/api/v1/services/{name}/{action}", post(services::order)),

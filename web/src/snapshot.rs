@@ -6,7 +6,10 @@
 use std::{fmt, iter::Sum, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use shmrpc_core::{method::MethodDescription, observe::MethodCounters};
+use shmrpc_core::{
+    method::MethodDescription,
+    observe::{LatencyHistogram, MethodCounters},
+};
 
 /// One daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -157,6 +160,12 @@ pub struct WorkerSnapshot {
     pub usage: Usage,
     /// How long it has run.
     pub uptime_ms: u64,
+    /// Calls that it has answered, errors included.
+    #[serde(default)]
+    pub calls: u64,
+    /// Calls that it has answered with anything but success.
+    #[serde(default)]
+    pub errors: u64,
 }
 
 /// What a worker process is doing.
@@ -225,6 +234,9 @@ pub struct MethodSnapshot {
     /// Its counters over all workers, the dead ones included, since the daemon started.
     #[serde(flatten)]
     pub calls: CallStatistics,
+    /// Time in handlers, for `/metrics` alone: REST has the quantiles.
+    #[serde(skip)]
+    pub latency: LatencyHistogram,
 }
 
 /// The counters of a method.

@@ -22,7 +22,10 @@ use crate::{
         handshake::{Hello, Welcome},
     },
     method::{MethodDescription, MethodId, ServiceDescription, Shape},
-    transport::session::{FrameSink, Incoming, Label, Session, SessionLimits},
+    transport::{
+        session::{FrameSink, Incoming, Label, Session, SessionLimits},
+        tcp::fuzzing::read_in_pieces,
+    },
 };
 
 const LIMITS_BYTES: [u64; 4] = [0, 100, 64 << 10, 16 << 20];
@@ -49,12 +52,30 @@ fn each_frame(
     }
 }
 
-/// The first byte chooses the limit. A frame that is read is written to the same frame again, and no payload
-/// is longer than the limit.
+/// In how large pieces a connection may bring its bytes.
+const PIECES: [usize; 8] = [1, 3, 16, 17, 100, 1000, 40_000, 1 << 20];
+
+/// The first byte chooses the limit, and how large the pieces are in which a connection reads the rest: it sees the
+/// same frames. A frame that is read is written to the same frame again, and no payload is longer than the limit.
 pub(super) fn tcp_frames(data: &[u8]) {
     let mut script = Script(data);
-    let limit_bytes = LIMITS_BYTES[usize::from(script.byte()) % LIMITS_BYTES.len()];
+    let choice = usize::from(script.byte());
+    let limit_bytes = LIMITS_BYTES[choice % LIMITS_BYTES.len()];
+    let mut seen = Vec::new();
+    read_in_pieces(
+        script.0,
+        PIECES[choice / LIMITS_BYTES.len() % PIECES.len()],
+        limit_bytes,
+        |header, frame| {
+            seen.push((header, frame));
+        },
+    );
+    let mut seen = seen.into_iter();
     each_frame(script.0, limit_bytes, |header, frame| {
+        let same = seen
+            .next()
+            .is_some_and(|(read, again)| read == header && again.as_ref().ok() == frame.as_ref().ok());
+        assert!(same, "a connection reads something else than {header:?} {frame:?}");
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => return matches!(error, FrameError::TooLarge { .. }),
@@ -274,7 +295,7 @@ pub(super) fn session_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn endpoint_seeds() -> Vec<Vec<u8>> {
-    ["shm://echo_serv", "tcp://localhost:5555", "tcp://[::1]:80, shm://", "inproc://eu.echo", "tcp://a.b"]
+    ["shm://echo_serv", "tcp://localhost:5555", "tcp://[::1]:80, shm://", "tls://a.b:1, inproc://eu.echo"]
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
 }

@@ -6,6 +6,8 @@
 mod call;
 mod calls;
 mod dial;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod gateway;
 mod introduction;
 mod link;

@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     occupancy: Occupancy,
     /// Calls that it has answered.
     pub(crate) calls: u64,
+    /// Those of them that it answered with anything but success.
+    pub(crate) errors: u64,
     calls_before: u64,
     told_to_go: Option<Instant>,
 }

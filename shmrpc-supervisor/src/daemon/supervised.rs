@@ -56,7 +56,7 @@ pub(crate) struct Running {
     pub(crate) started: Instant,
     pub(crate) usage: Usage,
     pub(super) view: Option<Arc<WorkerView>>,
-    pub(super) seen: Seen,
+    pub(crate) seen: Seen,
     watchdog: Watchdog,
     mark: String,
 }
@@ -287,9 +287,10 @@ impl Supervised {
         for running in self.running.values_mut() {
             let Some(view) = &running.view else { continue };
             description = Some(view.description());
-            running.seen.calls = 0;
+            (running.seen.calls, running.seen.errors) = (0, 0);
             for (id, counters) in counters_of(view) {
                 running.seen.calls = running.seen.calls.saturating_add(counters.calls);
+                running.seen.errors = running.seen.errors.saturating_add(counters.errors);
                 sums.entry(id).or_default().add(&counters);
             }
         }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Action, ScaleTo},
+    metrics,
     problem::{self, Problem},
     server::Shared,
 };
@@ -24,6 +25,12 @@ pub(super) const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CON
 /// The whole [`Snapshot`](crate::Snapshot).
 pub(super) async fn all(State(shared): State<Arc<Shared>>) -> Response {
     (NO_STORE, Json(&*shared.daemon.snapshot())).into_response()
+}
+
+/// The same in numbers, for Prometheus.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let text = metrics::render(&shared.daemon.snapshot());
+    (NO_STORE, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 /// One [`ServiceSnapshot`](crate::ServiceSnapshot).

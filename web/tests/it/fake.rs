@@ -13,6 +13,7 @@ use shmrpc_core::{
     Encoding, RpcError, Status,
     client::{Door, Reply},
     method::{MethodDescription, MethodId, Shape},
+    observe::LatencyHistogram,
 };
 use shmrpc_web::{
     Action, Call, CallStatistics, ControlError, Daemon, DaemonFuture, LogPage, LogStream, LogTail,
@@ -244,7 +245,7 @@ pub(crate) fn method(name: &str, encoding: Encoding) -> MethodSnapshot {
         read_only: false,
         deadline_ms: None,
     };
-    MethodSnapshot { description, calls: CallStatistics::default() }
+    MethodSnapshot { description, calls: CallStatistics::default(), latency: LatencyHistogram::default() }
 }
 
 pub(crate) fn worker(pid: u32) -> WorkerSnapshot {
@@ -256,5 +257,5 @@ pub(crate) fn worker(pid: u32) -> WorkerSnapshot {
         read_bytes: 0,
         written_bytes: 81_920,
     };
-    WorkerSnapshot { pid, state: WorkerState::Running, usage, uptime_ms: 7_000 }
+    WorkerSnapshot { pid, state: WorkerState::Running, usage, uptime_ms: 7_000, calls: 602, errors: 1 }
 }

@@ -7,6 +7,7 @@ mod fake;
 mod http;
 mod limits;
 mod log_viewer;
+mod metrics;
 mod rest;
 mod server;
 mod steps;

@@ -178,7 +178,7 @@ impl Link {
     fn pump(&self, reader: &mut FrameReader, mut wait: Wait) -> Result<(), String> {
         let mut waiters = Vec::new();
         let pumped = loop {
-            match reader.fill(&self.socket, std::mem::replace(&mut wait, Wait::No)) {
+            match reader.fill(&*self.socket, std::mem::replace(&mut wait, Wait::No)) {
                 Err(error) => break Err(error.to_string()),
                 Ok(Fill::Nothing) => break Ok(()),
                 Ok(Fill::Closed) => {

@@ -18,6 +18,30 @@ const LARGE_BYTES: usize = CHUNK_BYTES / 2;
 /// How fast a large frame must come at least, beyond the time that every frame has.
 const SLOWEST_BYTES_PER_S: u64 = 64 << 10;
 
+/// Where bytes come from: a socket, or what stands for one.
+pub(super) trait Source {
+    /// Reads once.
+    fn read(&self, into: &mut [u8], wait: Wait) -> io::Result<(Fill, usize)>;
+    /// Reads once, into what a vector has room for.
+    fn read_into(&self, into: &mut Vec<u8>, wait: Wait) -> io::Result<Fill>;
+    /// Whether the peer has begun something of which nothing can be seen before it is whole.
+    fn is_inside_record(&self) -> bool;
+}
+
+impl Source for Socket {
+    fn read(&self, into: &mut [u8], wait: Wait) -> io::Result<(Fill, usize)> {
+        Self::read(self, into, wait)
+    }
+
+    fn read_into(&self, into: &mut Vec<u8>, wait: Wait) -> io::Result<Fill> {
+        Self::read_into(self, into, wait)
+    }
+
+    fn is_inside_record(&self) -> bool {
+        Self::is_inside_record(self)
+    }
+}
+
 /// What came.
 #[derive(Debug)]
 pub(super) enum Received<'a> {
@@ -114,7 +138,7 @@ impl FrameReader {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn capacity_bytes(&self) -> usize {
         self.buffer.capacity() + self.large.as_ref().map_or(0, |(_, body)| body.capacity())
     }
@@ -207,7 +231,7 @@ impl FrameReader {
     }
 
     /// Reads once. To be called when `next` has found nothing.
-    pub(super) fn fill(&mut self, socket: &Socket, wait: Wait) -> Result<Fill, ReadError> {
+    pub(super) fn fill(&mut self, socket: &impl Source, wait: Wait) -> Result<Fill, ReadError> {
         let fill = match &mut self.large {
             Some((header, body)) => {
                 // At most double what has arrived: a claim alone allocates nothing.
@@ -232,7 +256,7 @@ impl FrameReader {
         }
     }
 
-    fn fill_buffer(&mut self, socket: &Socket, wait: Wait) -> Result<Fill, ReadError> {
+    fn fill_buffer(&mut self, socket: &impl Source, wait: Wait) -> Result<Fill, ReadError> {
         self.take_buffer();
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

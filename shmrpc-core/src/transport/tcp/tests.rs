@@ -157,13 +157,13 @@ fn frames_may_be_cut_anywhere() {
                 assert_eq!(from.write(&[std::io::IoSlice::new(part)]).unwrap(), Some(part.len()));
             }
             to.wait_readable(Duration::from_millis(100));
-            reader.fill(&to, Wait::No).unwrap();
+            reader.fill(&*to, Wait::No).unwrap();
             while let Some(Received::Frame(header, body)) = reader.next().unwrap() {
                 received.push(crate::frame::decode(header, body.into_bytes(), 1 << 20).unwrap());
             }
         }
         assert_eq!(received, [frame.clone(), frame]);
-        assert_eq!(reader.fill(&to, Wait::No).unwrap(), Fill::Nothing);
+        assert_eq!(reader.fill(&*to, Wait::No).unwrap(), Fill::Nothing);
         assert_eq!(reader.capacity_bytes(), 0, "an idle reader holds memory");
     }
 }
@@ -178,7 +178,7 @@ fn a_claim_alone_costs_nothing() {
     let mut reader = FrameReader::new(1 << 30);
     to.wait_readable(Duration::from_secs(20));
     for _ in 0..3 {
-        reader.fill(&to, Wait::No).unwrap();
+        reader.fill(&*to, Wait::No).unwrap();
         assert!(reader.next().unwrap().is_none());
     }
     assert!(reader.capacity_bytes() <= 128 << 10, "{} bytes are held", reader.capacity_bytes());

@@ -283,7 +283,7 @@ impl Peer {
                 drop_all(&self.socket)
             } else {
                 self.heard.fetch_add(1, Ordering::Relaxed);
-                state.reader.fill(&self.socket, Wait::No)
+                state.reader.fill(&*self.socket, Wait::No)
             };
             match filled {
                 Ok(Fill::Some) => state.again = true,
