@@ -33,7 +33,7 @@ use axum::{
 use crate::{assets, page, problem, server::Shared};
 
 /// Every address with what answers there.
-fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 15] {
+fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 16] {
     [
         ("/", get(page::index)),
         ("/live", get(streams::live)),
