@@ -5,6 +5,7 @@ mod clients;
 mod faults;
 mod memory;
 mod mutations;
+mod resources;
 mod scene;
 mod signals;
 

@@ -22,6 +22,8 @@ use super::PATIENCE;
 pub(super) struct Scene {
     pub(super) folder: PathBuf,
     pub(super) workers: Vec<Child>,
+    /// Loaded into every program before its libraries.
+    preload: Option<PathBuf>,
 }
 
 impl Scene {
@@ -29,14 +31,24 @@ impl Scene {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("shmrpc-scene-{}-{number}", std::process::id()));
-        let mut scene = Self { folder, workers: Vec::new() };
+        let mut scene = Self { folder, workers: Vec::new(), preload: None };
         for _ in 0..workers {
             scene.start_worker();
         }
         scene
     }
 
-    fn program(name: &str) -> PathBuf {
+    /// A scene all of whose programs have that library loaded first.
+    pub(super) fn with_preloaded(library: PathBuf, workers: usize) -> Self {
+        let mut scene = Self::new(0);
+        scene.preload = Some(library);
+        for _ in 0..workers {
+            scene.start_worker();
+        }
+        scene
+    }
+
+    pub(super) fn program(name: &str) -> PathBuf {
         let test = std::env::current_exe().expect("a test has a path");
         let target = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
         let program = target.join("examples").join(name);
@@ -51,6 +63,9 @@ impl Scene {
     pub(super) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(Self::program(name));
         command.env("SHMRPC_DIR", &self.folder).stdin(Stdio::null());
+        if let Some(library) = &self.preload {
+            command.env("LD_PRELOAD", library);
+        }
         command
     }
 

@@ -198,7 +198,8 @@ impl Directory {
         let reserved = nix::fcntl::posix_fallocate(&fd, 0, len as i64);
         if let Err(error) = reserved {
             let _ = mman::shm_unlink(name.as_str());
-            return Err(error.into());
+            let text = format!("no room in /dev/shm for a directory of {len} bytes: {error}");
+            return Err(io::Error::new(io::Error::from(error).kind(), text));
         }
         kill_point("directory.segment_reserved");
         let file = File::from(fd);
