@@ -268,7 +268,7 @@ impl Loop {
             Ending::Drain => ("stopping all services", Event::Stop),
             Ending::Kill => ("killing all workers", Event::Kill),
         };
-        tracing::info!("{text}");
+        self.around.event("", Some(std::process::id()), text);
         self.ending = Some(how);
         self.manager.stopping();
         self.startup.clear();

@@ -5,7 +5,7 @@ mod difference;
 
 use std::{collections::HashMap, net::TcpListener};
 
-use shmrpc_web::ControlError;
+use shmrpc_web::{ControlError, LogStream};
 
 use self::difference::{Difference, differences};
 use super::{
@@ -34,7 +34,8 @@ impl Loop {
         }
         self.reloading = true;
         self.manager.reloading();
-        tracing::info!(file = %self.options.file.display(), "reading the configuration again");
+        let text = format!("reading the configuration again: {}", self.options.file.display());
+        self.around.event("", Some(std::process::id()), &text);
         let (messages, options) = (self.around.messages.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || {
             let plan = Plan::load(&options.file, &options.wanted);
@@ -48,6 +49,7 @@ impl Loop {
         let done = self.reloaded(result);
         if let Err(error) = &done {
             tracing::error!("{error}");
+            self.around.tail.push("", Some(std::process::id()), LogStream::Daemon, error.to_string());
         }
         // With an old configuration too: it is as ready as before.
         self.manager.ready();
@@ -105,7 +107,7 @@ impl Loop {
                     self.replan(plan);
                 }
                 Difference::Added(plan) => {
-                    tracing::info!(service = plan.name, "added");
+                    self.around.event(&plan.name, None, "added");
                     order.push(plan.name.clone());
                     self.startup.push_back(plan.name.clone());
                     let listener = listeners.remove(&plan.name);
@@ -113,13 +115,15 @@ impl Loop {
                     self.services.push(Supervised::new(plan, listener, first_id));
                 }
                 Difference::Changed(plan) => {
-                    tracing::info!(service = plan.name, "changed: its workers are replaced");
+                    let is_rebuilt = self.find(&plan.name).is_some_and(|old| old.plan.stamp != plan.stamp);
+                    let what = if is_rebuilt { "its program has changed" } else { "changed" };
+                    self.around.event(&plan.name, None, &format!("{what}: its workers are replaced"));
                     order.push(plan.name.clone());
                     let listener = listeners.remove(&plan.name);
                     self.replace(plan, listener);
                 }
                 Difference::Removed(name) => {
-                    tracing::info!(service = name, "removed");
+                    self.around.event(&name, None, "removed");
                     self.retire(&name);
                 }
             }

@@ -41,6 +41,15 @@ pub(crate) struct Surroundings {
     pub(crate) messages: mpsc::Sender<Message>,
 }
 
+impl Surroundings {
+    /// Something that the daemon has done, or has seen: for its log, the page and `shmrpc events`. Of the daemon itself if
+    /// no service is named.
+    pub(crate) fn event(&self, service: &str, pid: Option<u32>, text: &str) {
+        tracing::info!(service, pid, "{text}");
+        self.tail.push(service, pid, LogStream::Daemon, text.to_owned());
+    }
+}
+
 /// What becomes of a service once its last process is gone.
 #[derive(Debug)]
 pub(crate) enum Fate {
@@ -308,9 +317,7 @@ impl Supervised {
 
     /// An event of this service, for the log and the page.
     pub(crate) fn say(&self, pid: Option<u32>, text: &str, around: &Surroundings) {
-        let service = self.name();
-        tracing::info!(service, pid, "{text}");
-        around.tail.push(service, pid, LogStream::Daemon, text.to_owned());
+        around.event(self.name(), pid, text);
     }
 }
 

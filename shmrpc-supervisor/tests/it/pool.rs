@@ -194,7 +194,7 @@ fn what_a_service_requires_runs_before_it_and_a_dead_one_is_reported() {
         "{web}[front]\nprogram=/bin/sh -c 'test -e up && exec sleep 1000'\nrequires=db\n\
          [orphan]\nprogram=/bin/sleep 1001\nrequires=dead\n[late]\nprogram=/bin/sleep 1002\nafter=dead\n\
          [dead]\nprogram=/bin/sh -c 'exit 3'\nstart_limit=1\n\
-         [db]\nprogram=/bin/sh -c 'sleep 0.2; touch up; exec sleep 1000'\n"
+         [db]\nprogram=/bin/sh -c 'touch up; exec sleep 1000'\nstart_secs=2s\n"
     ));
     let mut daemon = scene.start(&[]);
     assert!(daemon.ready().contains("3 of 5 services run"), "{}", daemon.log());
