@@ -222,6 +222,32 @@ fn calls_to_a_stopped_service_are_refused_at_once() {
     daemon.stop();
 }
 
+/// What the workers count in shared memory reaches a scraper.
+#[test]
+fn metrics_count_the_calls() {
+    let scene = scene("");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let client = connect(&scene);
+    (0..3).for_each(|_| assert_eq!(call(&client, "add", &json!([2, 3])).unwrap(), 5));
+    let metrics = || {
+        let (status, text) = daemon.request("GET", "/metrics");
+        assert_eq!(status, 200, "{text}");
+        text
+    };
+    let counted = "shmrpc_calls_total{service=\"probe\",method=\"add\"} 3\n";
+    let text = eventually("three calls", || Some(metrics()).filter(|text| text.contains(counted)));
+    let pid = daemon.pids("probe")[0];
+    for sample in [
+        "shmrpc_call_duration_seconds_count{service=\"probe\",method=\"add\"} 3\n",
+        "shmrpc_service_status{service=\"probe\",status=\"running\"} 1\n",
+        &format!("shmrpc_worker_calls_total{{service=\"probe\",pid=\"{pid}\"}} 3\n"),
+    ] {
+        assert!(text.contains(sample), "no {sample} in {text}");
+    }
+    daemon.stop();
+}
+
 #[test]
 fn the_same_answers_come_over_tcp_from_all_workers_on_one_port() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

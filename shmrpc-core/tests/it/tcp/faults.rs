@@ -1,7 +1,13 @@
 //! The rows of the fault matrix that a TCP peer can cause, by their names. Silence of a server is in
 //! `restarts`, what is merely malformed in `hostile`.
 
-use std::{io::Write, net::SocketAddr, thread, time::Duration};
+use std::{
+    io::{BufRead, BufReader, Lines, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shmrpc_core::{
@@ -46,34 +52,116 @@ fn half_open_tcp_peer() {
     eventually("the server's end is watched", || watched_ends(from, to) == 1);
 }
 
-/// As many as the limit on descriptors allows, both ends of each being in this process.
+/// Says to a child process that it is the server of [`ten_thousand_idle_tcp_connections`], and of how many.
+const PART: &str = "SHMRPC_TEST_IDLE_CONNECTIONS";
+/// What ten thousand of them may cost the server.
+const MOST_BYTES: u64 = 200 << 20;
+
+/// Has this process open so many files, or as many as it may.
+fn raise_descriptors(wanted: u64) -> u64 {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let most = hard.min(wanted).max(soft);
+    setrlimit(Resource::RLIMIT_NOFILE, most, hard).unwrap();
+    most
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// Plays the server in a process that nothing else happens in, so that its memory tells of the connections alone.
+/// Answers each line of its input with how many connections there are, and its memory.
+#[test]
+fn the_server_of_idle_connections() {
+    let Some(count) = std::env::var(PART).ok().and_then(|count| count.parse::<usize>().ok()) else { return };
+    raise_descriptors(count as u64 + 2000);
+    let server = Tcp::with(|options| options.max_connections = count + 1);
+    echo(&server.connect());
+    println!("\nserving at {}", server.address());
+    for _line in std::io::stdin().lines().map_while(Result::ok) {
+        println!("has {} {}", server.connections(), resident_bytes());
+    }
+}
+
+struct Server {
+    process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Server {
+    fn start(count: usize) -> (Self, SocketAddr) {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["tcp::faults::the_server_of_idle_connections", "--exact", "--nocapture"])
+            .env(PART, count.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut server = Self { process, said };
+        let address = server.hear("serving at ").parse().unwrap();
+        (server, address)
+    }
+
+    /// The rest of the next line that begins so.
+    fn hear(&mut self, beginning: &str) -> String {
+        let mut lines = self.said.by_ref().map(Result::unwrap);
+        lines.find_map(|line| Some(line.strip_prefix(beginning)?.to_owned())).expect("the server ended")
+    }
+
+    /// How many connections it has, and how much memory.
+    fn has(&mut self) -> (usize, u64) {
+        self.process.stdin.as_mut().unwrap().write_all(b"?\n").unwrap();
+        let answer = self.hear("has ");
+        let (connections, bytes) = answer.split_once(' ').unwrap();
+        (connections.parse().unwrap(), bytes.parse().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone_already = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+/// The server's ends are in a process of their own, the clients' in this one: as many as the limits on descriptors
+/// allow. How long calls beside them take is for `benches/faults`.
 #[test]
 fn ten_thousand_idle_tcp_connections() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let wanted = 10_000;
-    let most = hard.min(2 * wanted + 4000);
-    setrlimit(Resource::RLIMIT_NOFILE, most, hard).unwrap();
-    let count = usize::try_from(wanted.min(most.saturating_sub(2000) / 2)).unwrap();
+    let most = raise_descriptors(2 * wanted + 4000);
+    let count = usize::try_from(wanted.min(most.saturating_sub(2000))).unwrap();
     if (count as u64) < wanted {
-        println!("{count} connections only: the limit on descriptors is {hard}");
+        println!("{count} connections only: the limit on descriptors is {most}");
     }
-    let server = Tcp::with(|options| options.max_connections = count + 1);
-    let client = server.connect();
+    let (mut server, address) = Server::start(count);
+    eventually("its own client has gone", || server.has().0 == 0);
+    let (_, before_bytes) = server.has();
+    let connect = || Connection::connect_any(format!("tcp://{address}"), &ConnectOptions::default());
+    let client = connect().unwrap();
     let mut idle = Vec::with_capacity(count);
     thread::scope(|scope| {
         let opened: Vec<_> = (0..8)
             .map(|part| {
-                let server = &server;
                 let share = count / 8 + usize::from(part < count % 8);
-                scope.spawn(move || (0..share).map(|_| Raw::introduced(server)).collect::<Vec<_>>())
+                scope.spawn(move || (0..share).map(|_| Raw::introduced_at(address)).collect::<Vec<_>>())
             })
             .collect();
         opened.into_iter().for_each(|part| idle.extend(part.join().unwrap()));
     });
-    assert_eq!(server.connections(), count + 1);
+    let (connections, bytes) = server.has();
+    assert_eq!(connections, count + 1);
+    println!(
+        "{count} idle connections: {} KiB each",
+        (bytes.saturating_sub(before_bytes) >> 10) / count as u64
+    );
+    assert!(bytes < MOST_BYTES, "{count} idle connections and {bytes} bytes resident");
     (0..100).for_each(|_| echo(&client));
     // One more is told why not.
-    let mut refused = Raw::connect(&server);
+    let mut refused = Raw::connect_at(address);
     assert!(matches!(refused.recv(), Some(Frame::Refuse { status: Status::Busy, .. })));
     // The idle ones are served as soon as they are not.
     for raw in idle.iter_mut().step_by(997) {
@@ -81,7 +169,7 @@ fn ten_thousand_idle_tcp_connections() {
         assert_eq!(raw.reply().1, Status::Ok);
     }
     drop(idle);
-    eventually("they are forgotten", || server.connections() == 1);
+    eventually("they are forgotten", || server.has().0 == 1);
     echo(&client);
 }
 

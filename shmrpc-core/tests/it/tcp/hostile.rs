@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -27,13 +27,21 @@ pub(super) struct Raw(pub(super) TcpStream);
 
 impl Raw {
     pub(super) fn connect(server: &Tcp) -> Self {
-        let stream = TcpStream::connect(server.address()).unwrap();
+        Self::connect_at(server.address())
+    }
+
+    pub(super) fn connect_at(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self(stream)
     }
 
     pub(super) fn introduced(server: &Tcp) -> Self {
-        let mut raw = Self::connect(server);
+        Self::introduced_at(server.address())
+    }
+
+    pub(super) fn introduced_at(address: SocketAddr) -> Self {
+        let mut raw = Self::connect_at(address);
         raw.send(Frame::Hello(serde_json::to_vec(&Hello::new(None)).unwrap().into()));
         let Some(Frame::Welcome(body)) = raw.recv() else { panic!("no welcome") };
         let welcome: Welcome = serde_json::from_slice(&body).unwrap();
