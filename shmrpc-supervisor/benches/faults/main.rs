@@ -58,6 +58,12 @@ const ROWS: &[Row] = &[
     Row { name: "ini typo, unknown key, bad value", bound: "100 ms", measure: daemon::ini_typo },
     Row { name: "frame over the limit", bound: "1 ms", measure: wire::frame_over_the_limit },
     Row { name: "malformed frame: close", bound: "–", measure: wire::malformed_frame },
+    Row { name: "TCP call, alone", bound: "–", measure: wire::probe_alone },
+    Row {
+        name: "TCP call beside 10,000 idle connections",
+        bound: "p99 2 × that alone",
+        measure: wire::probe_beside_idle,
+    },
     Row { name: "decompression bomb, in process", bound: "–", measure: wire::decompression_bomb },
     Row { name: "deep value, 1 MiB, in process", bound: "100 ms", measure: wire::deep_value },
     Row {

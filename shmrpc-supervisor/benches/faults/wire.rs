@@ -7,11 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use shmrpc::{
     ConnectOptions, Connection, RpcError,
     codec::{Decode, Json},
-    frame::{Header, Kind, decode, flags},
+    frame::{Frame, HEADER_BYTES, Header, Kind, decode, encode, flags, handshake::Hello},
 };
 
 use crate::service::{Actor, SMALL, echo, flush};
@@ -56,6 +57,45 @@ pub(crate) fn malformed_frame(tries: usize) -> Vec<Duration> {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         }
     })
+}
+
+pub(crate) fn probe_alone(tries: usize) -> Vec<Duration> {
+    probe(tries, 0)
+}
+
+/// Each of them introduced, and silent ever since. Fewer, where the limit on descriptors says so.
+pub(crate) fn probe_beside_idle(tries: usize) -> Vec<Duration> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let count = hard.saturating_sub(1000).min(10_000);
+    // The server's process inherits it.
+    setrlimit(Resource::RLIMIT_NOFILE, count + 1000, hard).expect("a limit below the hard one");
+    probe(tries, count)
+}
+
+/// 64 bytes there and back, again and again, beside so many other connections.
+fn probe(tries: usize, beside: u64) -> Vec<Duration> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_worker, port) = Actor::start(SMALL, folder.path());
+    let port: u16 = port.parse().expect("a port");
+    let hello = serde_json::to_vec(&Hello::new(None)).expect("a Hello is JSON");
+    let hello = encode(Frame::Hello(hello.into()), false);
+    let hello = [hello.head, hello.payload].concat();
+    let idle: Vec<TcpStream> = (0..beside)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            stream.write_all(&hello).expect("room for a Hello");
+            stream.read_exact(&mut [0; HEADER_BYTES]).expect("a Welcome");
+            stream
+        })
+        .collect();
+    let address = format!("tcp://127.0.0.1:{port}");
+    let connection = Connection::connect_any(&address, &ConnectOptions::default()).expect("a connection");
+    let call = || assert!(echo(&connection, &[7; 64]).is_ok());
+    // Until the method is known to be quick.
+    (0..1000).for_each(|_| call());
+    let times = timed(tries * 1000, call);
+    drop(idle);
+    times
 }
 
 /// Six bytes that claim four gibibytes.
