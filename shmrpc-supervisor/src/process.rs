@@ -26,11 +26,16 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::{Pid, pipe2},
 };
-use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{PidfdFlags, Resource, Rlimit, pidfd_open, pidfd_send_signal, prlimit};
 use shmrpc_core::server::WorkerConfig;
 use tokio::net::unix::pipe;
 
-use crate::{config::Source, machine::Exit, notify, plan::ServicePlan};
+use crate::{
+    config::{Source, Surroundings},
+    machine::Exit,
+    notify,
+    plan::ServicePlan,
+};
 
 /// The environment variable that marks a worker and all that it starts: `DAEMON_PID/SERVICE/NUMBER`.
 pub const MARK_VARIABLE: &str = "SHMRPC_SUPERVISED";
@@ -128,6 +133,7 @@ pub fn spawn(
         command.gid(group);
     }
     let child = command.spawn()?;
+    limit(child.id(), &given);
     if let Some(nice) = given.nice {
         renice(child.id(), nice);
     }
@@ -152,6 +158,23 @@ fn renice(pid: u32, nice: i32) {
     let process = rustix::process::Pid::from_raw(pid.cast_signed());
     if let Err(error) = rustix::process::setpriority_process(process, nice) {
         tracing::warn!(pid, nice, %error, "a worker's niceness cannot be set");
+    }
+}
+
+/// Sets what resources a process that was just started may use; what it starts inherits that.
+fn limit(pid: u32, given: &Surroundings) {
+    let process = rustix::process::Pid::from_raw(pid.cast_signed());
+    let limits = [
+        (Resource::Nofile, given.limit_nofile),
+        (Resource::As, given.limit_as_bytes),
+        (Resource::Core, given.limit_core_bytes),
+    ];
+    for (resource, most) in limits {
+        let Some(most) = most else { continue };
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        if let Err(error) = prlimit(process, resource, limit) {
+            tracing::warn!(pid, ?resource, most, %error, "a worker's limit cannot be set");
+        }
     }
 }
 

@@ -100,6 +100,9 @@ pub(super) const KEYS: &[Key] = &[
     key("group", Scope::ServiceOrDefaults),
     key("umask", Scope::ServiceOrDefaults),
     key("nice", Scope::ServiceOrDefaults),
+    key("limit_nofile", Scope::ServiceOrDefaults),
+    key("limit_as", Scope::ServiceOrDefaults),
+    key("limit_core", Scope::ServiceOrDefaults),
 ];
 
 /// Whether a key with that scope may stand in that section.

@@ -3,7 +3,7 @@
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::{diagnostic::Diagnostic, reader::Reader};
+use super::{diagnostic::Diagnostic, reader::Reader, value};
 
 /// What a worker's process is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,12 @@ pub struct Surroundings {
     pub umask: Option<u32>,
     /// Its niceness.
     pub nice: Option<i32>,
+    /// Open files that it may have.
+    pub limit_nofile: Option<u64>,
+    /// Address space that it may have.
+    pub limit_as_bytes: Option<u64>,
+    /// The largest core file that it may leave.
+    pub limit_core_bytes: Option<u64>,
 }
 
 /// What other services a service needs. Names or sections, as the user wrote them.
@@ -48,6 +54,8 @@ pub(super) fn surroundings(reader: &mut Reader<'_>) -> Surroundings {
         let problem = "only root may run workers as somebody else";
         reader.fault(Diagnostic::new(line, problem).key("user"));
     }
+    let mut size = |key: &str| reader.read(key, value::ACCEPTED_SIZE, value::size_bytes);
+    let (limit_as_bytes, limit_core_bytes) = (size("limit_as"), size("limit_core"));
     Surroundings {
         user,
         group,
@@ -56,6 +64,11 @@ pub(super) fn surroundings(reader: &mut Reader<'_>) -> Surroundings {
         }),
         nice: reader
             .read("nice", "-20 to 19", |text| text.parse().ok().filter(|nice| (-20..=19).contains(nice))),
+        limit_nofile: reader.read("limit_nofile", "a number of open files, 16 or more", |text| {
+            text.parse().ok().filter(|count| *count >= 16)
+        }),
+        limit_as_bytes,
+        limit_core_bytes,
     }
 }
 

@@ -217,7 +217,7 @@ fn what_a_service_requires_runs_before_it_and_a_dead_one_is_reported() {
 fn a_process_gets_its_umask_and_niceness() {
     let scene = Scene::new(
         "[web monitor]\nport=0\n[a]\nprogram=/bin/sh -c 'touch made; exec sleep 1000'\numask=027\nnice=5\n\
-         directory=there\nstart_secs=200ms\n",
+         limit_nofile=100\nlimit_core=0\ndirectory=there\nstart_secs=200ms\n",
     );
     std::fs::create_dir(scene.path().join("there")).unwrap();
     let mut daemon = scene.start(&[]);
@@ -229,5 +229,11 @@ fn a_process_gets_its_umask_and_niceness() {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pids("a")[0])).unwrap();
     let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().to_owned();
     assert_eq!(nice, "5");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pids("a")[0])).unwrap();
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((limit("Max open files"), limit("Max core file size")), ("100 100".into(), "0 0".into()));
     daemon.stop();
 }
