@@ -8,10 +8,15 @@ use procfs::process::Process;
 use shmrpc_web::Usage;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+/// The kernel walks through all of a process's memory to tell its proportional size: asked once in so many samples.
+const PSS_EVERY: u64 = 5;
+
 /// Remembers the last sample, so that shares of CPU can be told.
 #[derive(Debug)]
 pub struct Sampler {
     system: System,
+    samples: u64,
+    pss_bytes: HashMap<u32, Option<u64>>,
 }
 
 impl Sampler {
@@ -20,7 +25,8 @@ impl Sampler {
     /// # Errors
     /// When the system cannot be asked.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { system: System::new().map_err(|error| io::Error::other(error.to_string()))? })
+        let system = System::new().map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self { system, samples: 0, pss_bytes: HashMap::new() })
     }
 
     /// Measures those processes; one that is gone is left out.
@@ -28,6 +34,15 @@ impl Sampler {
         let wanted: Vec<Pid> = pids.iter().map(|&pid| Pid::from_u32(pid)).collect();
         let what = ProcessRefreshKind::nothing().with_cpu().with_memory().with_disk_usage().without_tasks();
         self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), true, what);
+        self.samples += 1;
+        self.pss_bytes.retain(|pid, _| pids.contains(pid));
+        for &pid in pids {
+            // Not all in the same sample.
+            let is_due = (self.samples + u64::from(pid)).is_multiple_of(PSS_EVERY);
+            if is_due || !self.pss_bytes.contains_key(&pid) {
+                self.pss_bytes.insert(pid, pss_bytes(pid));
+            }
+        }
         let usage = |pid: u32| {
             let process = self.system.process(Pid::from_u32(pid))?;
             let disk = process.disk_usage();
@@ -36,7 +51,7 @@ impl Sampler {
                 Usage {
                     cpu_share: f64::from(process.cpu_usage()) / 100.0,
                     rss_bytes: process.memory(),
-                    pss_bytes: pss_bytes(pid),
+                    pss_bytes: self.pss_bytes.get(&pid).copied().flatten(),
                     virtual_bytes: process.virtual_memory(),
                     read_bytes: disk.total_read_bytes,
                     written_bytes: disk.total_written_bytes,
