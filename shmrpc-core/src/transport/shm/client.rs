@@ -35,7 +35,7 @@ use crate::{
     client::{ConnectOptions, Pending},
     error::{ConnectError, RpcError, Status},
     method::{MethodId, ServiceDescription, Shape},
-    process::random_u64,
+    process::{ProcessStamp, random_u64},
     runtime_dir::RuntimeDir,
     shm::{doorbell::online_cpus, kill_point::kill_point, ticks::Reckoned},
     stream::ClientStream,
@@ -44,6 +44,9 @@ use crate::{
 
 /// Largest message unless the options say otherwise.
 const DEFAULT_MAX_MESSAGE_BYTES: u64 = 1 << 30;
+
+/// How often `connect` looks whether workers that are starting still live.
+const STARTING_SLICE: Duration = Duration::from_millis(100);
 
 /// A connection to one service through shared memory.
 pub(crate) struct ShmClient {
@@ -95,7 +98,26 @@ pub(super) struct State {
     last_method: Option<MethodId>,
     clock: Reckoned,
     refusal: Option<String>,
-    dialling: usize,
+    /// Whose greetings `connect` waits for.
+    awaited: Vec<Awaited>,
+}
+
+/// A greeting that may come. A worker that dies may leave us two links that end, the one that it made and ours: each
+/// link stands for itself.
+#[derive(Clone, Copy, Debug)]
+enum Awaited {
+    Link(u64),
+    /// A worker that is starting, and dials us.
+    Process(ProcessStamp),
+}
+
+impl Awaited {
+    fn may_come(&self) -> bool {
+        match self {
+            Self::Link(_) => true,
+            Self::Process(process) => process.is_alive(),
+        }
+    }
 }
 
 impl Shared {
@@ -132,7 +154,7 @@ impl ShmClient {
                 last_method: None,
                 clock: Reckoned::new(),
                 refusal: None,
-                dialling: 0,
+                awaited: Vec::new(),
             }),
             greeted: Condvar::new(),
             patience: Patience::default(),
@@ -166,13 +188,15 @@ impl ShmClient {
         let entries = shared.node.directory().entries()?;
         let workers = entries.iter().filter(|e| e.role == Role::Worker && e.service == shared.service);
         for worker in workers {
-            shared.lock().dialling += 1;
-            // One that is still starting dials us; one that is dead does not answer. Of a link that has been
-            // made and ends we are told.
-            let comes = if worker.board == 0 { worker.process.is_alive() } else { shared.dial(&worker.node) };
-            if !comes {
+            // One that is still starting dials us; one that is dead does not answer.
+            if worker.board == 0 {
+                shared.lock().awaited.push(Awaited::Process(worker.process));
+            } else if let Some(link) = shared.dial(&worker.node) {
                 let mut state = shared.lock();
-                state.dialling = state.dialling.saturating_sub(1);
+                // If it has ended already we may have been told before; if not, we are told afterwards.
+                if !link.is_closed() {
+                    state.awaited.push(Awaited::Link(link.token()));
+                }
             }
         }
         Ok(())
@@ -185,7 +209,7 @@ impl ShmClient {
             if state.description.is_some() {
                 return Ok(());
             }
-            if state.dialling == 0 {
+            if !state.awaited.iter().any(Awaited::may_come) {
                 return Err(match state.refusal.take() {
                     Some(reason) => ConnectError::Refused { endpoint: endpoint.into(), reason },
                     None => ConnectError::NotFound {
@@ -197,7 +221,8 @@ impl ShmClient {
             let Some(left) = until.checked_duration_since(Instant::now()) else {
                 return Err(ConnectError::TimedOut { endpoint: endpoint.into(), after: timeout });
             };
-            let waited = self.shared.greeted.wait_timeout(state, left);
+            // Of the death of one that is starting nobody tells.
+            let waited = self.shared.greeted.wait_timeout(state, left.min(STARTING_SLICE));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::{Shared, State, ring::Waiter};
+use super::{Awaited, Shared, State, ring::Waiter};
 use crate::{
     error::RpcError,
     method::{MethodId, ServiceDescription, Shape},
@@ -92,11 +92,12 @@ impl Peers {
 }
 
 impl Shared {
-    /// Dials a worker's node and introduces this connection. Whether there is a link: if it has ended already,
-    /// `closed` tells.
-    pub(super) fn dial(self: &Arc<Self>, node: &str) -> bool {
+    /// Dials a worker's node and introduces this connection. If the link ends, `closed` tells.
+    pub(super) fn dial(self: &Arc<Self>, node: &str) -> Option<Arc<Link>> {
         let party = Arc::<Self>::downgrade(self) as std::sync::Weak<dyn Party>;
-        self.node.dial(node, party).map(|link| self.say_hello(&link)).is_ok()
+        let link = self.node.dial(node, party).ok()?;
+        self.say_hello(&link);
+        Some(link)
     }
 
     fn say_hello(&self, link: &Link) -> bool {
@@ -156,7 +157,6 @@ impl Shared {
         state.methods = state.peers.methods();
         state.last_method = None;
         state.rings.aim(&state.peers);
-        state.dialling = state.dialling.saturating_sub(1);
         self.greeted.notify_all();
         Ok(())
     }
@@ -278,7 +278,8 @@ impl Party for Shared {
         match dead {
             Some(dead) => self.bury(&dead, &mut state),
             None => {
-                state.dialling = state.dialling.saturating_sub(1);
+                let ended = link.token();
+                state.awaited.retain(|awaited| !matches!(awaited, Awaited::Link(token) if *token == ended));
                 self.greeted.notify_all();
             }
         }
