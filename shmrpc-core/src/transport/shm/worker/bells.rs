@@ -68,6 +68,16 @@ impl Bells {
         }
     }
 
+    /// Announces once more who sleeps: a client that was about to ring may have died over it. One that has got up
+    /// meanwhile is announced too; who rings for it finds after a while that it has to ring for another.
+    pub(super) fn announce_again(&self, board: &Board) {
+        for (bell, asleep) in self.asleep.iter().enumerate() {
+            if asleep.load(Ordering::Relaxed) > 0 {
+                board.announce_sleep(self.index, bell as u8);
+            }
+        }
+    }
+
     /// Wakes as many threads as there are, at whichever bells they are.
     pub(super) fn wake_all(&self, threads: usize) {
         (0..threads).for_each(|thread| self.doorbell.post(bell_of(thread)));
@@ -97,6 +107,19 @@ mod tests {
         bells.get_up(9, &board, true);
         assert_eq!(board.take_bell(index), Some(7));
         bells.get_up(8, &board, true);
+        assert_eq!(board.take_bell(index), None);
+    }
+
+    #[test]
+    fn who_sleeps_is_announced_after_a_waker_has_died() {
+        let board = Board::create(1).unwrap();
+        let index = board.join_worker(1).unwrap();
+        let bells = Bells::create(index, 2).unwrap();
+        bells.announce(1, &board);
+        assert_eq!(board.take_bell(index), Some(1));
+        assert!(!board.sleeps(index));
+        bells.announce_again(&board);
+        assert_eq!(board.take_bell(index), Some(1), "and nobody else");
         assert_eq!(board.take_bell(index), None);
     }
 

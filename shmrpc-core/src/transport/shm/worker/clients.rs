@@ -324,6 +324,7 @@ impl Party for Shared {
         }
         let lost = self.change_seats(|seats| seats.remove(&gone));
         kill_point("part.unseated");
+        self.bells.announce_again(&self.board);
         if !lost.is_empty() {
             let left = lost.iter().map(|seat| Orphan {
                 number: seat.number,
