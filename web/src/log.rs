@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     sync::Mutex,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,14 @@ pub struct LogLine {
     pub stream: LogStream,
     /// The line without its end.
     pub text: String,
+}
+
+/// A line's time in UTC with milliseconds: `2026-01-31T14:03:59.042Z`. Beyond the year 9999 its end.
+#[must_use]
+pub fn utc(time_ms: u64) -> String {
+    const LAST_MS: u64 = 253_402_300_799_999;
+    let time = UNIX_EPOCH + Duration::from_millis(time_ms.min(LAST_MS));
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// Where a line of the console log came from.
@@ -159,6 +167,18 @@ fn cost_bytes(line: &LogLine) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lines_time_is_that_of_the_calendar() {
+        for (time_ms, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_735_689_599_042, "2024-12-31T23:59:59.042Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(utc(time_ms), expected);
+        }
+    }
 
     fn filled(max_lines: usize, max_bytes: usize, count: usize) -> LogTail {
         let tail = LogTail::new(max_lines, max_bytes);

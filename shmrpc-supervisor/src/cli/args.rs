@@ -7,8 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 
 pub(super) use self::control::{
-    CheckArgs, EventsArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, ShutdownArgs, StatusArgs,
-    WaitingArgs,
+    CheckArgs, EventsArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, StatusArgs, WaitingArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -100,7 +99,7 @@ pub(super) enum Command {
     /// Shows what the daemon has done, and why.
     Events(EventsArgs),
     /// Stops all services and the daemon.
-    Shutdown(ShutdownArgs),
+    Shutdown(WaitingArgs),
     /// Says what an ini file would run, or all of its faults; asks no daemon.
     Check(CheckArgs),
 }

@@ -1,7 +1,5 @@
 //! Numbers for people: three digits that matter, a unit, and no line break between them.
 
-use std::fmt::Write as _;
-
 /// Between a number and its unit.
 const SPACE: char = '\u{a0}';
 /// For what is not known or not there.
@@ -87,27 +85,6 @@ pub(super) fn share(share: f64) -> String {
     format!("{digits}{SPACE}%")
 }
 
-/// The time of day in UTC with milliseconds, `14:03:59.042`, and the whole for machines,
-/// `2026-01-31T14:03:59.042Z`. Scripts show the reader's own time of day instead.
-pub(super) fn moment(time_ms: u64) -> (String, String) {
-    let (days, ms_of_day) = (time_ms / 86_400_000, time_ms % 86_400_000);
-    let second = ms_of_day / 1000;
-    let time =
-        format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, ms_of_day % 1000);
-    // Civil date from days since 1970, by eras of 400 years counted from March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let mut whole = format!("{year:04}-{month:02}-{day:02}T");
-    let _ = write!(whole, "{time}Z");
-    (time, whole)
-}
-
 /// Three digits that matter: `1.23`, `12.3`, `123`.
 fn three_digits(value: f64) -> String {
     match value {
@@ -174,18 +151,6 @@ mod tests {
             (f64::NAN, "0 %"),
         ] {
             assert_eq!(plain(&share(value)), expected);
-        }
-    }
-
-    #[test]
-    fn moments() {
-        for (time_ms, expected) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_735_689_599_042, "2024-12-31T23:59:59.042Z"),
-        ] {
-            assert_eq!(moment(time_ms).1, expected);
         }
     }
 }

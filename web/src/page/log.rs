@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::format;
 use crate::{
-    log::{LogLine, LogPage},
+    log::{LogLine, LogPage, utc},
     snapshot::Snapshot,
 };
 
@@ -90,10 +90,12 @@ pub(super) fn section(snapshot: &Snapshot, page: &LogPage) -> Markup {
 
 /// The same elements as `console.js` makes.
 fn rendered(line: &ShownLine) -> Markup {
-    let (time, whole) = format::moment(line.time_ms);
+    let whole = utc(line.time_ms);
+    // The time of day; scripts show the reader's own instead.
+    let time = &whole["2026-01-31T".len()..whole.len() - 1];
     html! {
         div.line data-stream=(line.stream) data-service=(line.service) {
-            time datetime=(whole) { (time) }
+            time datetime=(&whole) { (time) }
             span.service data-tint=[line.tint] title=[line.pid.map(|pid| format!("pid {pid}"))] { (line.service) }
             span.text { (line.text) }
         }

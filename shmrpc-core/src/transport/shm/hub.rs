@@ -114,8 +114,10 @@ impl Hub {
         until_ns: u64,
         answered: impl Fn() -> bool,
     ) -> bool {
-        let others = self.followers.load(Ordering::SeqCst) > 0 || self.tasks.load(Ordering::SeqCst) > 0;
-        let Some(_lead) = self.try_lead().filter(|_| !others) else { return false };
+        if self.others_wait() {
+            return false;
+        }
+        let Some(_lead) = self.try_lead() else { return false };
         // Who comes later and needs us earlier posts; see `wake_by`.
         self.wakes_at_ns.store(until_ns, Ordering::SeqCst);
         sleeping.store(1, Ordering::Relaxed);
@@ -131,6 +133,10 @@ impl Hub {
         answered()
     }
 
+    fn others_wait(&self) -> bool {
+        self.followers.load(Ordering::SeqCst) > 0 || self.tasks.load(Ordering::SeqCst) > 0
+    }
+
     fn try_lead(&self) -> Option<MutexGuard<'_, ()>> {
         match self.lead.try_lock() {
             Ok(lead) => Some(lead),
@@ -142,8 +148,7 @@ impl Hub {
     /// To be called by a thread that has slept here and will not do so again for now: it may have led, or have
     /// been woken to take the lead just when its own answer came.
     pub(crate) fn pass_on(&self) {
-        let others = self.followers.load(Ordering::SeqCst) > 0 || self.tasks.load(Ordering::SeqCst) > 0;
-        if others && self.try_lead().is_some() {
+        if self.others_wait() && self.try_lead().is_some() {
             self.hand_over();
         }
     }

@@ -122,7 +122,7 @@ impl Worker {
         description.name.clone_from(&options.service);
         description.port = options.port;
         let seat = join::take_place(&membership, &description)?;
-        let threads = options.threads.clamp(1, 255);
+        let threads = options.threads.max(1);
         let counters =
             Counters::create(description.methods.len(), threads).map_err(other("making counters"))?;
         let bells = Bells::create(seat.index, threads).map_err(other("making a doorbell"))?;

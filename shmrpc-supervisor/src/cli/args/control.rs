@@ -60,26 +60,13 @@ pub(in crate::cli) struct WaitingArgs {
     /// How long to wait until it is done.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub(in crate::cli) timeout: Duration,
-    /// Prints the services as JSON when it is done.
+    /// Prints the outcome as JSON when it is done.
     #[arg(long)]
     pub(in crate::cli) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ReloadArgs {
-    /// Prints JSON.
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct ShutdownArgs {
-    /// Does not wait until the daemon has ended.
-    #[arg(long)]
-    pub(in crate::cli) no_wait: bool,
-    /// How long to wait.
-    #[arg(long, default_value = "60s", value_parser = parse_duration)]
-    pub(in crate::cli) timeout: Duration,
     /// Prints JSON.
     #[arg(long)]
     pub(in crate::cli) json: bool,

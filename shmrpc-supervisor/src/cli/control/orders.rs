@@ -11,7 +11,7 @@ use shmrpc_web::{Action, ServiceSnapshot, ServiceStatus, WorkerState};
 
 use super::{Control, http, status};
 use crate::cli::{
-    args::{OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, ShutdownArgs, WaitingArgs},
+    args::{OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, WaitingArgs},
     failure::{Exit, Failure},
 };
 
@@ -165,7 +165,7 @@ pub(in crate::cli) fn reload(
 }
 
 pub(in crate::cli) fn shutdown(
-    args: &ShutdownArgs,
+    args: &WaitingArgs,
     control: &Control,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
