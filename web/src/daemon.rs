@@ -16,6 +16,7 @@ use shmrpc_core::{
 use tokio::sync::watch;
 
 use crate::{
+    history::{EventQuery, HistoryPage, HistoryQuery},
     log::LogPage,
     snapshot::{ServiceStatus, Snapshot},
 };
@@ -66,6 +67,17 @@ pub trait Daemon: Send + Sync + 'static {
     /// Lines of the console log, oldest first, at most `limit`: those after the cursor `after`, or
     /// without one the newest. See [`LogTail`](crate::log::LogTail), which does this.
     fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage;
+
+    /// What was measured of a service, of one of its workers, or of the daemon. What nobody knows is a hole.
+    fn history(&self, query: HistoryQuery) -> DaemonFuture<'_, HistoryPage> {
+        Box::pin(std::future::ready(query.grid(1000)))
+    }
+
+    /// What the daemon has done and seen: lines of the stream `daemon`, also those of the daemons before it where
+    /// they are kept. Cursors are those of the console log.
+    fn events(&self, query: EventQuery) -> DaemonFuture<'_, LogPage> {
+        Box::pin(std::future::ready(query.choose(self.log_since(query.after, usize::MAX))))
+    }
 
     /// Tells the cursor of the newest line whenever there is one; streams then ask
     /// [`log_since`](Self::log_since). A slow reader therefore never holds lines back in a queue.

@@ -17,6 +17,7 @@ pub mod daemon;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod history;
 mod local;
 pub mod log;
 mod metrics;
@@ -29,6 +30,7 @@ mod server;
 pub mod snapshot;
 
 pub use daemon::{Action, Call, ControlError, Daemon, DaemonFuture, ScaleTo};
+pub use history::{Column, EventQuery, HistoryPage, HistoryQuery, Series, WorkerSpan};
 pub use local::serve_local;
 pub use log::{LogLine, LogPage, LogStream, LogTail};
 pub use options::WebOptions;

@@ -75,6 +75,17 @@ pub struct LogPage {
     pub missed_lines: u64,
 }
 
+impl LogPage {
+    /// Keeps at most so many lines: the first ones after a cursor, the last ones without.
+    pub(crate) fn cut(&mut self, after: Option<u64>, limit: usize) {
+        if after.is_none() {
+            self.lines.drain(..self.lines.len().saturating_sub(limit));
+        } else {
+            self.lines.truncate(limit);
+        }
+    }
+}
+
 /// The newest lines of all services, bounded in number and bytes; the oldest go first. Shared by the
 /// readers that push and the requests that look; neither waits for the other for longer than a copy.
 #[derive(Debug)]

@@ -12,11 +12,14 @@
 //! | `POST /api/v1/services/{name}/scale` | the size of its pool: `{"to": "+1"}` |
 //! | `POST /api/v1/reload`, `/api/v1/shutdown`, `/api/v1/hand-over` | orders to the daemon |
 //! | `POST` (`GET` where read-only) `/api/v1/services/{name}/methods/{method}` | a call |
+//! | `GET /api/v1/services/{name}/history`, `/api/v1/history` | time series of a service, of the daemon |
+//! | `GET /api/v1/events` | what the daemon has done |
 //! | `GET /metrics` | counters and gauges for Prometheus |
 //! | `GET /api/v1/stream` | everything, again and again |
 //! | `GET /api/v1/logs`, `/api/v1/logs/stream` | the console log |
 
 mod call;
+mod history;
 mod logs;
 mod services;
 mod streams;
@@ -33,7 +36,7 @@ use axum::{
 use crate::{assets, page, problem, server::Shared};
 
 /// Every address with what answers there.
-fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 16] {
+fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 19] {
     [
         ("/", get(page::index)),
         ("/live", get(streams::live)),
@@ -44,6 +47,9 @@ fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 16] {
         ("/api/v1/services/{name}", get(services::one)),
         ("/api/v1/services/{name}/{action}", post(services::order)),
         ("/api/v1/services/{name}/scale", post(services::scale)),
+        ("/api/v1/services/{name}/history", get(history::of_service)),
+        ("/api/v1/history", get(history::of_daemon)),
+        ("/api/v1/events", get(history::events)),
         ("/api/v1/reload", post(services::reload)),
         ("/api/v1/shutdown", post(services::shutdown)),
         ("/api/v1/hand-over", post(services::hand_over)),

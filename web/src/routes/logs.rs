@@ -20,7 +20,7 @@ use crate::{
 /// Lines sent when the request does not say how many.
 pub(super) const DEFAULT_LINES: usize = 1000;
 /// Lines sent at most.
-const MAX_LINES: usize = 10_000;
+pub(super) const MAX_LINES: usize = 10_000;
 
 /// Which lines.
 #[derive(Debug, Default, Deserialize)]
@@ -68,12 +68,7 @@ impl Wanted {
         // All that are kept: there may be few among many.
         let mut page = daemon.log_since(after, usize::MAX);
         page.lines.retain(|line| self.keeps(line));
-        let surplus = page.lines.len().saturating_sub(limit);
-        if after.is_none() {
-            page.lines.drain(..surplus);
-        } else {
-            page.lines.truncate(limit);
-        }
+        page.cut(after, limit);
         page
     }
 }

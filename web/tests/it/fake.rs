@@ -1,5 +1,5 @@
 //! A daemon without processes: services whose states follow orders after a moment, methods that answer
-//! by their names, a console log. For the tests of this crate and for `examples/demo.rs`.
+//! by their names, a console log, and time series that are waves. For the tests of this crate and for `examples/demo.rs`.
 
 use std::{
     sync::{
@@ -16,8 +16,9 @@ use shmrpc_core::{
     observe::LatencyHistogram,
 };
 use shmrpc_web::{
-    Action, Call, CallStatistics, ControlError, Daemon, DaemonFuture, LogPage, LogStream, LogTail,
-    MethodSnapshot, ServiceSnapshot, ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerState,
+    Action, Call, CallStatistics, Column, ControlError, Daemon, DaemonFuture, HistoryPage, HistoryQuery,
+    LogPage, LogStream, LogTail, MethodSnapshot, Series, ServiceSnapshot, ServiceStatus, Snapshot, Usage,
+    WorkerSnapshot, WorkerSpan, WorkerState,
 };
 use tokio::sync::watch;
 
@@ -155,12 +156,62 @@ impl Daemon for FakeDaemon {
         })
     }
 
+    fn history(&self, query: HistoryQuery) -> DaemonFuture<'_, HistoryPage> {
+        let mut page = query.grid(1000);
+        for column in &mut page.columns {
+            draw(column, page.from_ms, page.step_ms);
+        }
+        if let (Some(service), None) =
+            (self.state().services.iter().find(|s| s.name == query.service), query.worker)
+        {
+            let span = |worker: &WorkerSnapshot| WorkerSpan {
+                pid: worker.pid,
+                first_ms: page.from_ms,
+                last_ms: query.to_ms,
+            };
+            page.workers = service.workers.iter().map(span).collect();
+        }
+        Box::pin(std::future::ready(page))
+    }
+
     fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage {
         self.log.since(after, limit)
     }
 
     fn log_changes(&self) -> watch::Receiver<u64> {
         self.log.changes()
+    }
+}
+
+/// Waves of ten minutes around a level that is likely for the quantity, with a hole of a minute in every twenty.
+fn draw(column: &mut Column, from_ms: u64, step_ms: u64) {
+    let level: f32 = match column.series {
+        Series::Rss => 9.4e6,
+        Series::Pss => 6.1e6,
+        Series::Read | Series::Written => 2.0e5,
+        Series::Fds => 14.0,
+        Series::Threads => 6.0,
+        Series::Workers => 2.0,
+        Series::Calls => 1200.0,
+        Series::P50 => 3.1e4,
+        Series::P90 => 9.0e4,
+        Series::P99 => 2.4e5,
+        Series::Wait => 5.0e5,
+        Series::Cpu | Series::Errors | Series::Queued | Series::Busy => 0.6,
+    };
+    for (i, value) in column.values.iter_mut().enumerate() {
+        let time_ms = from_ms + i as u64 * step_ms;
+        if (time_ms / 60_000) % 20 == 19 {
+            continue;
+        }
+        let wave = (time_ms % 600_000) as f32 / 600_000.0 * std::f32::consts::TAU;
+        let mean = level * (1.0 + 0.4 * wave.sin());
+        *value = Some(mean);
+        for (extremes, factor) in [(&mut column.min, 0.8), (&mut column.max, 1.3)] {
+            if let Some(extremes) = extremes {
+                extremes[i] = Some(mean * factor);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod admission;
 mod browser;
 #[allow(dead_code, reason = "some of it is for examples/demo.rs")]
 mod fake;
+mod history;
 mod http;
 mod limits;
 mod log_viewer;
