@@ -238,6 +238,22 @@ impl LatencyHistogram {
         }
     }
 
+    /// The buckets that are not empty: the middle of each in nanoseconds, and its count.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let all = self.counts.iter().enumerate();
+        all.filter(|(_, count)| **count > 0).map(|(bucket, count)| (Self::middle(bucket), *count))
+    }
+
+    /// What has come since an earlier state of the same histogram.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, old) in since.counts.iter_mut().zip(before.counts) {
+            *count = count.saturating_sub(old);
+        }
+        since
+    }
+
     /// How many samples are below a bound, as far as buckets tell: exactly, if the bound is a power of two.
     #[must_use]
     pub fn below(&self, nanos: u64) -> u64 {
@@ -272,6 +288,17 @@ mod tests {
             assert_eq!(LatencyHistogram::bucket(LatencyHistogram::middle(bucket)), bucket);
         }
         assert_eq!(LatencyHistogram::bucket(u64::MAX), LatencyHistogram::BUCKETS - 1);
+    }
+
+    #[test]
+    fn what_has_come_since_is_told_by_its_buckets() {
+        let mut before = LatencyHistogram::default();
+        before.set(LatencyHistogram::bucket(1000), 2);
+        let mut now = before.clone();
+        now.set(LatencyHistogram::bucket(1_000_000), 3);
+        let middle = LatencyHistogram::middle(LatencyHistogram::bucket(1_000_000));
+        assert_eq!(now.since(&before).buckets().collect::<Vec<_>>(), [(middle, 3)]);
+        assert_eq!(now.buckets().count(), 2);
     }
 
     #[test]

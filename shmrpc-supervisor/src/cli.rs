@@ -2,7 +2,7 @@
 //! gives orders to the daemon over its control socket.
 //!
 //! Arguments come from `args`, one module does each command, and a `Failure` becomes a line on stderr
-//! and an exit code.
+//! and an exit code. Without a command, `prompt` reads lines and has each done by another process of this program.
 
 mod args;
 mod bench;
@@ -10,13 +10,16 @@ mod call;
 mod check;
 mod control;
 mod failure;
+pub mod manual;
 mod methods;
 mod nearest;
+mod prompt;
 mod services;
 mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::{
     io::{self, Write},
@@ -48,7 +51,8 @@ pub fn run() -> ExitCode {
 fn execute(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let runtime_dir = args.reach.runtime_dir.as_deref();
     let daemon = Control::new(runtime_dir);
-    match &args.command {
+    let Some(command) = &args.command else { return prompt::run(&args.reach) };
+    match command {
         Command::Services(services) => services::run(services, runtime_dir, out),
         Command::Methods(methods) => methods::run(methods, &args.reach, out),
         Command::Call(call) => call::run(call, &args.reach, out),
@@ -61,8 +65,13 @@ fn execute(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Reload(args) => control::reload(args, &daemon, out),
         Command::Logs(args) => control::logs(args, &daemon, out),
         Command::Events(args) => control::events(args, &daemon, out),
+        Command::Metrics => control::metrics(&daemon, out),
+        Command::HandOver(args) => control::hand_over(args, &daemon, out),
         Command::Shutdown(args) => control::shutdown(args, &daemon, out),
+        Command::Top(args) => top::run(args, runtime_dir, out),
         Command::Check(args) => check::run(args, out),
+        Command::Completions(args) => manual::completions(args, out),
+        Command::Man(args) => manual::page(args, out),
     }?;
     out.flush().map_err(Failure::output)
 }

@@ -189,6 +189,7 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
         reload_askers: [Vec::new(), Vec::new()],
         reload_again: false,
         told_dropped_bytes: 0,
+        bereft: Vec::new(),
         rounds: Some(Box::new(rounds)),
         next_id: 1 << 32,
     };

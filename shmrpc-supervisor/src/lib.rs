@@ -16,6 +16,7 @@ pub mod folder;
 pub mod fuzzing;
 mod handle;
 pub mod listen;
+pub mod logging;
 pub mod machine;
 pub mod notify;
 pub mod output;

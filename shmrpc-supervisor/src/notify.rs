@@ -21,6 +21,9 @@ use nix::time::{ClockId, clock_gettime};
 pub const VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
+/// For so long from now the manager is to be patient; it is told so again and again.
+const GOING_ON: Duration = Duration::from_secs(30);
+
 /// The manager, if there is one.
 #[derive(Debug, Default)]
 pub struct Notifier {
@@ -69,6 +72,11 @@ impl Notifier {
     /// The services are being stopped.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
+    }
+
+    /// Starting or stopping goes on, and every part of it has a limit of its own: the manager's must not cut in.
+    pub fn going_on(&self) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", GOING_ON.as_micros()));
     }
 
     /// The daemon's loop runs.

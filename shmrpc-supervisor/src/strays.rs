@@ -39,12 +39,13 @@ fn unknown_children(known: &HashSet<u32>) -> Vec<procfs::process::Process> {
         .collect()
 }
 
-/// Kills the strays that bear that mark. They are our children and not reaped, so their numbers are their
-/// own.
-pub fn kill_marked(mark: &str, known: &HashSet<u32>) -> usize {
+/// Kills the strays that bear one of these marks; how many. They are our children and not reaped, so their numbers are
+/// their own. What *they* have started comes to light only when they are dead: look again.
+pub fn kill_marked<'a>(marks: impl IntoIterator<Item = &'a str>, known: &HashSet<u32>) -> usize {
+    let marks: HashSet<&OsStr> = marks.into_iter().map(OsStr::new).collect();
     let bears = |process: &procfs::process::Process| {
         let environment = process.environ().unwrap_or_default();
-        environment.get(OsStr::new(MARK_VARIABLE)).is_some_and(|value| value == mark)
+        environment.get(OsStr::new(MARK_VARIABLE)).is_some_and(|value| marks.contains(value.as_os_str()))
     };
     let strays = unknown_children(known);
     strays.iter().filter(|process| bears(process)).map(|process| end(process.pid())).count()

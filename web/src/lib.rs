@@ -34,6 +34,7 @@ pub use history::{Column, EventQuery, HistoryPage, HistoryQuery, Series, WorkerS
 pub use local::serve_local;
 pub use log::{LogLine, LogPage, LogStream, LogTail};
 pub use options::WebOptions;
+pub use page::format;
 #[doc(hidden)]
 pub use routes::addresses;
 pub use server::serve;

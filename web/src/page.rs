@@ -5,7 +5,7 @@
 //! Snapshot, LogPage → markup (page, tables), display lines (log) → browser
 //! ```
 
-mod format;
+pub mod format;
 mod log;
 mod tables;
 

@@ -234,9 +234,28 @@ pub struct MethodSnapshot {
     /// Its counters over all workers, the dead ones included, since the daemon started.
     #[serde(flatten)]
     pub calls: CallStatistics,
-    /// Time in handlers, for `/metrics` alone: REST has the quantiles.
-    #[serde(skip)]
+    /// Time in handlers, of the same calls. In JSON a list of pairs: a time in nanoseconds, and how many calls took
+    /// about as long.
+    #[serde(default, with = "latency_pairs")]
     pub latency: LatencyHistogram,
+}
+
+/// A histogram as the pairs of its buckets.
+mod latency_pairs {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use shmrpc_core::observe::LatencyHistogram;
+
+    pub(super) fn serialize<S: Serializer>(histogram: &LatencyHistogram, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(histogram.buckets())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<LatencyHistogram, D::Error> {
+        let mut histogram = LatencyHistogram::default();
+        for (middle_ns, count) in Vec::<(u64, u64)>::deserialize(from)? {
+            histogram.set(LatencyHistogram::bucket(middle_ns), count);
+        }
+        Ok(histogram)
+    }
 }
 
 /// The counters of a method.

@@ -1,25 +1,25 @@
 //! `shmrpc-service service.ini`: reads the file, and runs what it says until it is told to stop.
 
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::stdout, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use shmrpc_core::RuntimeDir;
 use shmrpc_supervisor::{
+    cli::manual,
     daemon::{self, Options},
     listen::Inherited,
+    logging,
     plan::{Plan, checked},
     sources,
 };
-use tracing_subscriber::EnvFilter;
 
 /// The daemon that keeps the services of an ini file alive.
 #[derive(Parser)]
 #[command(
+    name = "shmrpc-service",
     version,
+    override_usage = "shmrpc-service [OPTIONS] <INI> [SERVICE]...",
     after_help = "Exit codes: 0 stopped as asked, 1 failed, 2 faults in the ini file or usage."
 )]
 struct Args {
@@ -32,8 +32,15 @@ struct Args {
     /// The runtime folder [default: $SHMRPC_DIR, $XDG_RUNTIME_DIR/shmrpc or /tmp/shmrpc-UID].
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+    /// Print a script that has that shell complete this command line, and exit.
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<Shell>,
+    /// Print the manual page, and exit.
+    #[arg(long, exclusive = true)]
+    man: bool,
     /// The ini file.
-    ini: PathBuf,
+    #[arg(required_unless_present_any = ["completions", "man"])]
+    ini: Option<PathBuf>,
     /// Start only these services (names, or sections of the file).
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
@@ -44,8 +51,16 @@ const EXIT_FAULTS: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let Some(ini) = args.ini else {
+        let mut out = stdout().lock();
+        let written = match args.completions {
+            Some(shell) => manual::write_completions(Args::command(), shell, &mut out),
+            None => manual::write_page(Args::command(), &mut out),
+        };
+        return written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    };
     let inherited = Inherited::from_environment();
-    let plan = match Plan::load(&args.ini, &args.services) {
+    let plan = match Plan::load(&ini, &args.services) {
         Ok(plan) => plan,
         Err(faults) => {
             eprintln!("{faults}");
@@ -53,20 +68,12 @@ fn main() -> ExitCode {
         }
     };
     if args.check {
-        print!("{}", checked(&args.ini, &plan));
+        print!("{}", checked(&ini, &plan));
         return ExitCode::SUCCESS;
     }
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // Whoever reads our log may go away; we do not.
-        .log_internal_errors(false)
-        .init();
+    logging::start();
     let runtime_dir = args.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
-    let options = Options { file: args.ini, wanted: args.services, runtime_dir, replaces: args.replace };
+    let options = Options { file: ini, wanted: args.services, runtime_dir, replaces: args.replace };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -5,9 +5,11 @@ mod control;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 pub(super) use self::control::{
-    CheckArgs, EventsArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, StatusArgs, WaitingArgs,
+    CheckArgs, EventsArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, StatusArgs, TopArgs,
+    WaitingArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -22,14 +24,40 @@ Exit codes:
   7  the worker died or the connection was lost while the call was under way";
 
 /// Looks at services, calls them, measures them, and gives orders to the daemon that runs them.
+///
+/// Without a command it is a prompt for them; where there is no terminal it reads them from standard input, a line each.
 #[derive(Debug, Parser)]
 #[command(name = "shmrpc", version, about, after_help = EXIT_CODES)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) reach: Reach,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: Option<Command>,
 }
+
+/// A line at the prompt: what may follow `shmrpc`, and what only a prompt has.
+#[derive(Debug, Parser)]
+#[command(name = "shmrpc", no_binary_name = true, help_template = "{subcommands}{after-help}", after_help = LINE_HELP)]
+pub(super) struct Line {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    #[command(subcommand)]
+    pub(super) word: Word,
+}
+
+/// The first word of a line at the prompt, and what follows it.
+#[derive(Debug, Subcommand)]
+pub(super) enum Word {
+    #[command(flatten)]
+    Command(Command),
+    /// Leaves the prompt.
+    #[command(visible_alias = "quit")]
+    Exit,
+}
+
+const LINE_HELP: &str = "
+'help COMMAND' says more. Words are split as by a shell: quote JSON, '{\"a\": 1}'. Tab completes, the arrow keys and
+^R find earlier lines, ^C ends what runs or clears the line, ^D leaves.";
 
 /// What has to be known beside an address to reach a service.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -98,10 +126,37 @@ pub(super) enum Command {
     Logs(LogsArgs),
     /// Shows what the daemon has done, and why.
     Events(EventsArgs),
+    /// Prints the daemon's counters and gauges in the text format of Prometheus.
+    Metrics,
+    /// Ends the daemon and leaves its workers, who serve on, to the next one.
+    HandOver(WaitingArgs),
     /// Stops all services and the daemon.
     Shutdown(WaitingArgs),
+    /// Shows services as they work, until q is pressed.
+    ///
+    /// Rates and times are those of the last three seconds. The arrow keys choose a service, Enter shows its workers and
+    /// methods, Escape goes back. n s w c e p t u m sort by name, status, workers, calls, errors, p99, waiting time, CPU and
+    /// memory, and once more the other way round; o is the order of the ini file. Where the output is no terminal, one
+    /// frame is printed.
+    Top(TopArgs),
     /// Says what an ini file would run, or all of its faults; asks no daemon.
     Check(CheckArgs),
+    /// Prints a script that has a shell complete this command line.
+    Completions(CompletionsArgs),
+    /// Prints the manual page.
+    Man(ManArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell.
+    pub(super) shell: Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ManArgs {
+    /// The page of that command [default: the page of shmrpc itself].
+    pub(super) command: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -223,10 +278,10 @@ mod tests {
         let args =
             Args::try_parse_from(["shmrpc", "call", "shm://a", "add", "-1", "-2.5e3", "--deadline", "1s"])
                 .unwrap();
-        let Command::Call(call) = args.command else { panic!("not a call") };
+        let Some(Command::Call(call)) = args.command else { panic!("not a call") };
         assert_eq!(call.arguments, ["-1", "-2.5e3"]);
         let args = Args::try_parse_from(["shmrpc", "call", "shm://a", "m", "--raw", "-", "--deadline", "2s"]);
-        let Command::Call(call) = args.unwrap().command else { panic!("not a call") };
+        let Some(Command::Call(call)) = args.unwrap().command else { panic!("not a call") };
         assert_eq!(call.raw, Some(PathBuf::from("-")));
         assert_eq!(call.deadline, Some(Duration::from_secs(2)));
     }

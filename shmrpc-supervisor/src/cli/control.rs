@@ -1,36 +1,50 @@
 //! Commands that speak to the daemon over its control socket: `status`, `start`, `stop`, `restart`, `scale`,
-//! `reload`, `shutdown`, `logs`, `events`. The socket speaks the REST API; `http` is the little of HTTP that takes.
+//! `reload`, `hand-over`, `shutdown`, `logs`, `events`, `metrics`. The socket speaks the REST API; `http` is the little of HTTP that takes.
 
 mod http;
 mod lines;
 mod orders;
+mod progress;
 mod status;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use shmrpc_core::RuntimeDir;
 use shmrpc_web::{ServiceSnapshot, Snapshot};
 
 pub(super) use self::{
     lines::{events, logs},
-    orders::{order, reload, restart, scale, shutdown},
-    status::status,
+    orders::{hand_over, order, reload, restart, scale, shutdown},
+    status::{metrics, status},
 };
 use super::failure::{Exit, Failure};
+
+/// The daemon answers from memory; one that does not for so long is stuck. A followed log keeps itself alive.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The daemon of one runtime folder.
 pub(super) struct Control {
     runtime_dir: PathBuf,
+    patience: Duration,
 }
 
 impl Control {
     pub(super) fn new(runtime_dir: Option<&Path>) -> Self {
-        Self { runtime_dir: runtime_dir.map_or_else(RuntimeDir::default_path, Path::to_owned) }
+        let runtime_dir = runtime_dir.map_or_else(RuntimeDir::default_path, Path::to_owned);
+        Self { runtime_dir, patience: PATIENCE }
+    }
+
+    /// The same, with less time for the daemon to answer.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// One request, whose answer must be a success.
     fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<http::Answer, Failure> {
-        http::request(&self.runtime_dir, method, path, body)
+        http::request(self, method, path, body)
     }
 
     fn json<T: serde::de::DeserializeOwned>(
@@ -45,11 +59,11 @@ impl Control {
         })
     }
 
-    fn snapshot(&self) -> Result<Snapshot, Failure> {
+    pub(super) fn snapshot(&self) -> Result<Snapshot, Failure> {
         self.json("GET", "/api/v1/services", None)
     }
 
-    fn service(&self, name: &str) -> Result<ServiceSnapshot, Failure> {
+    pub(super) fn service(&self, name: &str) -> Result<ServiceSnapshot, Failure> {
         self.json("GET", &format!("/api/v1/services/{}", http::escaped(name)), None)
     }
 }

@@ -34,7 +34,8 @@ use crate::{
 
 /// How often usage and counters are read.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
-/// How long descendants that escaped their worker's group have to die, at the end.
+/// How long descendants that escaped their worker's group have to die, at the end; and how long they are looked for after
+/// a worker's death, or after the last one that was found.
 const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often is looked whether a worker that somebody else started has handed over its output, and for how
@@ -99,6 +100,8 @@ pub(super) struct Loop {
     pub(super) reload_again: bool,
     /// Bytes of output that were dropped, as far as the user has been told.
     pub(super) told_dropped_bytes: u64,
+    /// Marks of workers that are dead, and since when nothing has been found of what they started.
+    pub(super) bereft: Vec<(String, Instant)>,
     /// Away while it looks.
     pub(super) rounds: Option<Box<Rounds>>,
     pub(super) next_id: u64,
@@ -148,7 +151,8 @@ impl Loop {
             Message::Exited { service, worker } => {
                 let around = self.around.clone();
                 for service in self.services.iter_mut().filter(|known| known.name() == service) {
-                    service.exited(worker, &around);
+                    let mark = service.exited(worker, &around);
+                    self.bereft.extend(mark.map(|mark| (mark, Instant::now())));
                 }
             }
             Message::Sighted(ObserverEvent::Up(view)) => self.sighted(view),
@@ -306,11 +310,15 @@ impl Loop {
     /// Begins a round, unless the last one is still under way.
     fn look(&mut self) {
         self.tell_dropped();
+        if !self.announced || self.ending.is_some() {
+            self.manager.going_on();
+        }
         let known = self.known();
         if !self.reloading {
             // A reload's own children are not workers, and waited for elsewhere.
             strays::reap(&known);
         }
+        self.end_bereft(&known);
         let Some(mut rounds) = self.rounds.take() else { return };
         let services = self.services.iter().filter(|service| service.plan.description.is_some());
         let journals = services.map(|service| (service.name().to_owned(), service.journal())).collect();
@@ -320,6 +328,18 @@ impl Loop {
             let usages = rounds.run(subjects, &tail);
             let _loop_is_gone = messages.blocking_send(Message::Looked(rounds, usages));
         });
+    }
+
+    /// Descendants become our children one generation after the other, each when its parents are dead.
+    fn end_bereft(&mut self, known: &HashSet<u32>) {
+        if self.bereft.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        if strays::kill_marked(self.bereft.iter().map(|(mark, _)| mark.as_str()), known) > 0 {
+            self.bereft.iter_mut().for_each(|(_, since)| *since = now);
+        }
+        self.bereft.retain(|(_, since)| now.duration_since(*since) < STRAYS_TIMEOUT);
     }
 
     pub(super) fn known(&self) -> HashSet<u32> {

@@ -226,11 +226,10 @@ impl Supervised {
         Ok(())
     }
 
-    /// A worker's process has ended: it is reaped, with all that it left behind.
-    pub(crate) fn exited(&mut self, worker: WorkerId, around: &Surroundings) {
-        let Some(running) = self.running.remove(&worker) else {
-            return;
-        };
+    /// A worker's process has ended: it is reaped, with what it left behind. Returns the mark of whatever else of that
+    /// may come to light.
+    pub(crate) fn exited(&mut self, worker: WorkerId, around: &Surroundings) -> Option<String> {
+        let running = self.running.remove(&worker)?;
         if let Some(view) = &running.view {
             for (id, counters) in counters_of(view) {
                 self.dead.entry(id).or_default().add(&counters);
@@ -238,10 +237,10 @@ impl Supervised {
         }
         let exit = running.process.finish();
         let known = self.running.values().map(|other| other.process.pid()).collect();
-        if !running.mark.is_empty() {
-            strays::kill_marked(&running.mark, &known);
-        }
+        let mark = Some(running.mark).filter(|mark| !mark.is_empty());
+        strays::kill_marked(mark.as_deref(), &known);
         self.handle(Event::Exited(worker, exit), around);
+        mark
     }
 
     /// Whether the next daemon can take its workers over: their output has a reader meanwhile.

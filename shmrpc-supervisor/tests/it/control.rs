@@ -105,6 +105,53 @@ fn a_pool_is_scaled_by_hand_and_back_to_its_load() {
     daemon.stop();
 }
 
+/// Orders that take longer than a second say how far they are: where stderr is no terminal, a line for each change.
+#[test]
+fn whoever_waits_hears_how_far_it_is() {
+    let scene = Scene::new(&format!(
+        "{WEB}[slow]\nprogram=/bin/sh -c 'trap \"sleep 2; exit\" TERM; while :; do sleep 0.1; done'\nmin_proc_num=2\n\
+         max_proc_num=2\n[quick]\nprogram=/bin/sleep 1000\n"
+    ));
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let (code, _, err) = shmrpc(&scene, &["restart", "slow", "quick"]);
+    assert_eq!((code, err.contains("shmrpc: 1 of 2: slow: 1 of 2 workers replaced\n")), (0, true), "{err}");
+    let (code, out, err) = shmrpc(&scene, &["restart", "quick"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let (code, _, err) = shmrpc(&scene, &["stop", "slow"]);
+    assert_eq!((code, err.contains("shmrpc: slow: 2 workers finish their calls\n")), (0, true), "{err}");
+    assert_eq!(shmrpc(&scene, &["start", "slow"]).0, 0);
+    let (code, _, err) = shmrpc(&scene, &["shutdown"]);
+    assert_eq!((code, err.contains("shmrpc: 1 services finish their calls: slow\n")), (0, true), "{err}");
+    daemon.wait();
+}
+
+#[test]
+fn what_the_rest_api_has_the_command_line_has_too() {
+    let scene = probe::scene("");
+    let mut first = scene.start(&[]);
+    first.ready();
+    let worker = first.pids("probe")[0];
+    let (code, metrics, _) = shmrpc(&scene, &["metrics"]);
+    assert_eq!(
+        (code, metrics.contains("shmrpc_service_status{service=\"probe\",status=\"running\"} 1")),
+        (0, true)
+    );
+    let (_, top, _) = shmrpc(&scene, &["top"]);
+    assert!(top.starts_with("SERVICE ") && top.lines().nth(1).unwrap().contains("running"), "{top}");
+    let top = json(&scene, &["top", "--json"]);
+    assert_eq!(
+        (&top["services"][0]["name"], &top["services"][0]["calls_per_s"]),
+        (&"probe".into(), &0.0.into())
+    );
+    assert_eq!(shmrpc(&scene, &["hand-over"]).0, 0);
+    assert_eq!(first.wait().code(), Some(0));
+    let mut second = scene.start(&[]);
+    second.ready();
+    assert_eq!(second.pids("probe"), [worker]);
+    second.stop();
+}
+
 #[test]
 fn a_reload_says_what_it_has_changed_and_faults_are_told() {
     let ini = format!("{WEB}[a]\nprogram=/bin/sleep 1000\n[b]\nprogram=/bin/sleep 1001\n");

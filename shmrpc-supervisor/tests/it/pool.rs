@@ -80,21 +80,6 @@ fn a_pool_follows_a_step_of_load_up_and_down_within_its_bounds() {
     daemon.stop();
 }
 
-/// Real time, ten minutes: `SHMRPC_LONG=1`.
-#[test]
-fn a_steady_load_does_not_make_a_pool_swing() {
-    if std::env::var_os("SHMRPC_LONG").is_none() {
-        return;
-    }
-    let scene = scene("min_proc_num=1\nmax_proc_num=4\nkill_proc_avg_over_secs=60\n");
-    let mut daemon = scene.start(&[]);
-    daemon.ready();
-    under_load(&scene, "slow", 20, 3, |_| thread::sleep(Duration::from_secs(600)));
-    let log = daemon.log();
-    assert!(["2 → 1", "3 → 2", "4 → 3"].iter().all(|change| !log.contains(change)), "{log}");
-    daemon.stop();
-}
-
 #[test]
 fn calls_never_fail_while_all_workers_are_replaced_five_times() {
     let scene = scene("min_proc_num=2\nmax_proc_num=2\nautoscale=off\n");

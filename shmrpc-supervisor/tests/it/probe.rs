@@ -1,6 +1,13 @@
 //! A real worker (`examples/probe.rs`) under the real daemon.
 
-use std::{fs, path::PathBuf, process::Command, sync::Once, thread};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -13,33 +20,52 @@ use crate::scene::{Daemon, Scene, eventually, lives};
 
 const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\nrestart_jitter=0\n[Probe]\nimport_from=probe\nthreads=2\n";
 
-/// A scene with the worker program built: `cargo test` builds examples, `cargo test --test it` does not, and
-/// may find an old one.
+/// A scene with the worker program.
 pub(crate) fn scene(more: &str) -> Scene {
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        let folder = PathBuf::from(env!("CARGO_BIN_EXE_shmrpc-service"));
-        let changed = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/probe.rs");
-        // One that is older than the daemon may have been built of an older core.
-        let needed = changed(source).max(changed(folder.clone()));
-        if changed(folder.with_file_name("examples").join("probe")) < needed {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut build = Command::new(cargo);
-            build.args(["build", "--package", "shmrpc-supervisor", "--example", "probe"]);
-            if !cfg!(debug_assertions) {
-                build.arg("--release");
-            }
-            assert!(build.status().unwrap().success());
+    scene_with(&[], more)
+}
+
+/// A scene with the worker program and other examples built: `cargo test` builds examples, `cargo test --test it` does
+/// not, and may find old ones.
+pub(crate) fn scene_with(examples: &[&str], more: &str) -> Scene {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = PathBuf::from(env!("CARGO_BIN_EXE_shmrpc-service"));
+    let changed = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let mut stale = Vec::new();
+    for example in [&["probe"], examples].concat() {
+        if !built.insert(example.to_owned()) {
+            continue;
         }
-    });
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let source =
+            ["examples", "tests/misbehaving"].map(|folder| source.join(folder).join(format!("{example}.rs")));
+        // One that is older than the daemon may have been built of an older core.
+        let needed = source.into_iter().filter_map(changed).chain(changed(folder.clone())).max();
+        if changed(folder.with_file_name("examples").join(example)) < needed {
+            stale.extend(["--example", example]);
+        }
+    }
+    if !stale.is_empty() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--package", "shmrpc-supervisor"]).args(stale);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    }
     Scene::new(&format!("{INI}{more}"))
 }
 
 pub(crate) fn connect(scene: &Scene) -> Connection {
+    connect_to(scene, "probe")
+}
+
+pub(crate) fn connect_to(scene: &Scene, service: &str) -> Connection {
     let mut options = ConnectOptions::default();
     options.runtime_dir = Some(scene.path().join("run"));
-    Connection::connect_any("shm://probe", &options).unwrap()
+    Connection::connect_any(format!("shm://{service}"), &options).unwrap()
 }
 
 pub(crate) fn call(connection: &Connection, method: &str, args: &Value) -> Result<Value, RpcError> {

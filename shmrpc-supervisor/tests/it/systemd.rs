@@ -5,7 +5,10 @@ use std::{
     net::TcpListener,
     os::{
         linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
+        unix::{
+            fs::MetadataExt,
+            net::{SocketAddr, UnixDatagram},
+        },
     },
     path::Path,
     process::{Command, Stdio},
@@ -69,6 +72,54 @@ fn a_manager_hears_that_it_is_ready_reloads_runs_and_stops() {
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
+/// Starting, and a drain, take longer than the manager would wait: it is asked for more time, second by second.
+#[test]
+fn a_manager_is_asked_for_time_while_a_start_or_a_drain_goes_on() {
+    let ini = INI
+        .replace("/bin/sleep 1000", "/bin/sh -c 'trap \"sleep 2; exit\" TERM; while :; do sleep 0.1; done'");
+    let scene = Scene::new(&ini.replace("50ms", "2s"));
+    let path = scene.path().join("notify");
+    let manager = manager(&SocketAddr::from_pathname(&path).unwrap());
+    let mut command = scene.command(&[], &[]);
+    command.env("NOTIFY_SOCKET", &path);
+    let mut daemon = scene.start_as(command);
+    let asks = "EXTEND_TIMEOUT_USEC=30000000";
+    let starting = expect(&manager, "READY=1");
+    assert!(starting.iter().filter(|text| *text == asks).count() >= 2, "{starting:?}");
+    let reload = || {
+        daemon.signal(Signal::SIGHUP);
+        expect(&manager, "READY=1")
+    };
+    assert!(!reload().iter().any(|text| text == asks), "nothing takes long now");
+    daemon.signal(Signal::SIGTERM);
+    expect(&manager, "STOPPING=1");
+    expect(&manager, asks);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn lines_for_the_journal_have_a_priority_and_no_time() {
+    let scene = Scene::new(&INI.replace("[a]", "[dead]\nprogram=/bin/sh -c 'exit 3'\nstart_limit=1\n[a]"));
+    // The stream that the manager names is the one that the daemon is given.
+    let log = fs::metadata(scene.write("daemon.log", "")).unwrap();
+    let mut command = scene.command(&[], &[]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", log.dev(), log.ino()));
+    let mut daemon = scene.start_as(command);
+    daemon.ready();
+    daemon.logs("given up");
+    daemon.stop();
+    let log = daemon.log();
+    assert!(log.lines().all(|line| line.starts_with("<6>") || line.starts_with("<4>")), "{log}");
+    assert!(log.contains("<6>dashboard at http://") && !log.contains("INFO"), "{log}");
+
+    let mut command = scene.command(&[], &[]);
+    command.env("JOURNAL_STREAM", "1:1");
+    let mut daemon = scene.start_as(command);
+    daemon.ready();
+    daemon.stop();
+    assert!(!daemon.log().contains("<6>"), "somebody else's stream is none");
+}
+
 #[test]
 fn a_manager_in_the_abstract_namespace_is_told_and_somebody_elses_watchdog_is_not_fed() {
     let scene = Scene::new(INI);
@@ -125,7 +176,10 @@ fn systemd_accepts_the_units() {
     verify
         .args(["verify", "--man=no"])
         .args(["shmrpc.service", "shmrpc.socket"].map(|name| scene.path().join(name)));
-    let Ok(output) = verify.output() else { return };
+    let Ok(output) = verify.output() else {
+        println!("SKIPPED: systemd-analyze is not installed");
+        return;
+    };
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let about_us: Vec<&str> = told.lines().filter(|line| line.contains("shmrpc")).collect();
     assert!(about_us.is_empty(), "{told}");

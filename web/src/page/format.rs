@@ -3,10 +3,10 @@
 /// Between a number and its unit.
 const SPACE: char = '\u{a0}';
 /// For what is not known or not there.
-pub(super) const NOTHING: &str = "–";
+pub const NOTHING: &str = "–";
 
 /// `512 B`, `1.21 MiB`, `36.4 MiB`.
-pub(super) fn bytes(len_bytes: u64) -> String {
+pub fn bytes(len_bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = len_bytes as f64;
     let mut unit = 0;
@@ -22,7 +22,7 @@ pub(super) fn bytes(len_bytes: u64) -> String {
 }
 
 /// `870 ns`, `1.24 µs`, `45.1 ms`, `2.01 s`, `3 m 20 s`.
-pub(super) fn nanos(time_ns: u64) -> String {
+pub fn nanos(time_ns: u64) -> String {
     if time_ns < 1000 {
         return format!("{time_ns}{SPACE}ns");
     }
@@ -40,7 +40,7 @@ pub(super) fn nanos(time_ns: u64) -> String {
 }
 
 /// `12 s`, `3 m 20 s`, `2 h 05 m`, `3 d 04 h`.
-pub(super) fn millis(time_ms: u64) -> String {
+pub fn millis(time_ms: u64) -> String {
     span_s(time_ms / 1000)
 }
 
@@ -55,7 +55,7 @@ fn span_s(seconds: u64) -> String {
 }
 
 /// `7`, `1,204`, `98,200,341`; from a thousand million on `1.25 G`.
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     if number >= 1_000_000_000 {
         let (value, unit) = match number {
             ..1_000_000_000_000 => (number as f64 / 1e9, 'G'),
@@ -75,7 +75,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A share of one CPU: `0 %`, `0.4 %`, `12 %`, `135 %`.
-pub(super) fn share(share: f64) -> String {
+pub fn share(share: f64) -> String {
     let percent = share.max(0.0) * 100.0;
     let digits = match percent {
         p if p < 0.05 || !p.is_finite() => return format!("0{SPACE}%"),

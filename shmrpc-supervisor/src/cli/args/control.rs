@@ -112,6 +112,19 @@ pub(in crate::cli) struct EventsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(in crate::cli) struct TopArgs {
+    /// How often to look.
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub(in crate::cli) interval: Duration,
+    /// Prints one frame as a table.
+    #[arg(long)]
+    pub(in crate::cli) once: bool,
+    /// Prints one frame as JSON.
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(in crate::cli) struct CheckArgs {
     /// The ini file.
     pub(in crate::cli) file: PathBuf,

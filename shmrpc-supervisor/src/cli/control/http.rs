@@ -6,16 +6,14 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
-    time::Duration,
 };
 
+use super::Control;
 use crate::{
     cli::failure::{Exit, Failure},
     control,
 };
 
-/// The daemon answers from memory; one that does not for so long is stuck. A followed log keeps itself alive.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest line of an answer's head.
 const MAX_LINE_BYTES: u64 = 16 << 10;
 
@@ -90,13 +88,18 @@ fn line(stream: &mut impl BufRead) -> io::Result<String> {
 
 /// Asks the daemon of a folder; anything but success is a failure with the daemon's own words.
 pub(super) fn request(
-    runtime_dir: &Path,
+    daemon: &Control,
     method: &str,
     path: &str,
     body: Option<&str>,
 ) -> Result<Answer, Failure> {
+    let Control { runtime_dir, patience } = daemon;
     let stream = control::connect(runtime_dir).map_err(|error| absent(runtime_dir, &error))?;
-    let (status, mut answer) = exchange(stream, method, path, body).map_err(|error| lost(&error))?;
+    let exchanged = stream
+        .set_read_timeout(Some(*patience))
+        .and_then(|()| stream.set_write_timeout(Some(*patience)))
+        .and_then(|()| exchange(stream, method, path, body));
+    let (status, mut answer) = exchanged.map_err(|error| lost(&error))?;
     if (200..300).contains(&status) {
         return Ok(answer);
     }
@@ -119,8 +122,6 @@ fn exchange(
     path: &str,
     body: Option<&str>,
 ) -> io::Result<(u16, Answer)> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
     let body = body.unwrap_or_default();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: application/json\r\n\

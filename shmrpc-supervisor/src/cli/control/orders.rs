@@ -9,10 +9,11 @@ use std::{
 use serde_json::json;
 use shmrpc_web::{Action, ServiceSnapshot, ServiceStatus, WorkerState};
 
-use super::{Control, http, status};
+use super::{Control, http, progress::Progress, status};
 use crate::cli::{
     args::{OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, WaitingArgs},
     failure::{Exit, Failure},
+    table,
 };
 
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -59,12 +60,20 @@ fn give(
         }
     }
     let deadline = Instant::now() + waiting.timeout;
-    for before in given.iter().filter(|_| !waiting.no_wait) {
-        let done = wait(control, &before.name, deadline, |now| progress(action, before, now));
+    let mut progress = Progress::new();
+    for (index, before) in given.iter().enumerate().filter(|_| !waiting.no_wait) {
+        let done = wait(control, &before.name, deadline, |now| {
+            let count =
+                if given.len() > 1 { format!("{} of {}: ", index + 1, given.len()) } else { String::new() };
+            progress.say(format!("{count}{}", how_far(action, before, now)));
+            look(action, before, now)
+        });
         if let Err(error) = done {
+            progress.wipe();
             failure = tell(failure, error);
         }
     }
+    drop(progress);
     let names: Vec<&str> = given.iter().map(|before| before.name.as_str()).collect();
     show(&names, waiting.json, control, out)?;
     failure.map_or(Ok(()), Err)
@@ -79,29 +88,49 @@ fn tell(before: Option<Failure>, failure: Failure) -> Option<Failure> {
 }
 
 /// How far an order has come.
-enum Progress {
+enum Now {
     Done,
     Failed(String),
     OnItsWay,
 }
 
-fn progress(action: Action, before: &ServiceSnapshot, now: &ServiceSnapshot) -> Progress {
+fn look(action: Action, before: &ServiceSnapshot, now: &ServiceSnapshot) -> Now {
     let is_old = |pid: u32| before.workers.iter().any(|worker| worker.pid == pid);
     let has_old = now.workers.iter().any(|worker| is_old(worker.pid));
     match (action, now.status) {
-        (Action::Stop, ServiceStatus::Stopped) => Progress::Done,
-        (Action::Stop, _) => Progress::OnItsWay,
-        (Action::Start, ServiceStatus::Running | ServiceStatus::Exited) => Progress::Done,
-        (_, ServiceStatus::Fatal) => Progress::Failed(told(now)),
-        (Action::Restart, ServiceStatus::Running) if !now.rolling && has_old => Progress::Failed(format!(
-            "{} keeps old workers: a new one did not get ready; see events",
-            now.name
-        )),
-        (Action::Restart | Action::RestartAtOnce, ServiceStatus::Running) if !now.rolling && !has_old => {
-            Progress::Done
+        (Action::Stop, ServiceStatus::Stopped) => Now::Done,
+        (Action::Stop, _) => Now::OnItsWay,
+        (Action::Start, ServiceStatus::Running | ServiceStatus::Exited) => Now::Done,
+        (_, ServiceStatus::Fatal) => Now::Failed(told(now)),
+        (Action::Restart, ServiceStatus::Running) if !now.rolling && has_old => {
+            Now::Failed(format!("{} keeps old workers: a new one did not get ready; see events", now.name))
         }
-        _ => Progress::OnItsWay,
+        (Action::Restart | Action::RestartAtOnce, ServiceStatus::Running) if !now.rolling && !has_old => {
+            Now::Done
+        }
+        _ => Now::OnItsWay,
     }
+}
+
+/// For whoever waits: `echo_serv: 1 of 3 workers replaced`.
+fn how_far(action: Action, before: &ServiceSnapshot, now: &ServiceSnapshot) -> String {
+    let text = match action {
+        Action::Stop => format!("{} workers finish their calls", now.workers.len()),
+        Action::Start => match &now.status_detail {
+            Some(detail) => format!("{}, {}", now.status, table::plain(detail)),
+            None => format!("{}, {} of {} workers serve", now.status, serving(now), now.min_workers),
+        },
+        Action::Restart | Action::RestartAtOnce => {
+            let is_there = |pid: u32| now.workers.iter().any(|worker| worker.pid == pid);
+            let gone = before.workers.iter().filter(|worker| !is_there(worker.pid)).count();
+            format!("{gone} of {} workers replaced", before.workers.len())
+        }
+    };
+    format!("{}: {text}", table::plain(&now.name))
+}
+
+fn serving(service: &ServiceSnapshot) -> usize {
+    service.workers.iter().filter(|worker| worker.state == WorkerState::Running).count()
 }
 
 fn told(service: &ServiceSnapshot) -> String {
@@ -113,17 +142,17 @@ fn wait(
     control: &Control,
     name: &str,
     deadline: Instant,
-    progress: impl Fn(&ServiceSnapshot) -> Progress,
+    mut look: impl FnMut(&ServiceSnapshot) -> Now,
 ) -> Result<(), Failure> {
     loop {
         let now = control.service(name)?;
-        match progress(&now) {
-            Progress::Done => return Ok(()),
-            Progress::Failed(text) => return Err(Failure::new(Exit::Other, text)),
-            Progress::OnItsWay if Instant::now() >= deadline => {
+        match look(&now) {
+            Now::Done => return Ok(()),
+            Now::Failed(text) => return Err(Failure::new(Exit::Other, text)),
+            Now::OnItsWay if Instant::now() >= deadline => {
                 return Err(Failure::new(Exit::Deadline, format!("not done in time: {}", told(&now))));
             }
-            Progress::OnItsWay => sleep(INTERVAL),
+            Now::OnItsWay => sleep(INTERVAL),
         }
     }
 }
@@ -144,10 +173,11 @@ pub(in crate::cli) fn scale(args: &ScaleArgs, control: &Control, out: &mut dyn W
         && service.status == ServiceStatus::Running
     {
         let deadline = Instant::now() + args.waiting.timeout;
+        let mut progress = Progress::new();
         wait(control, &args.service, deadline, |now| {
-            let serving = now.workers.iter().filter(|worker| worker.state == WorkerState::Running);
-            let is_done = serving.count() == fixed as usize && now.workers.len() == fixed as usize;
-            if is_done || now.fixed_workers != Some(fixed) { Progress::Done } else { Progress::OnItsWay }
+            progress.say(format!("{}: {} workers serve, {fixed} shall", args.service, serving(now)));
+            let is_done = serving(now) == fixed as usize && now.workers.len() == fixed as usize;
+            if is_done || now.fixed_workers != Some(fixed) { Now::Done } else { Now::OnItsWay }
         })?;
     }
     show(&[&args.service], args.waiting.json, control, out)
@@ -169,19 +199,35 @@ pub(in crate::cli) fn shutdown(
     control: &Control,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    end("shutdown", args, control, out)
+}
+
+pub(in crate::cli) fn hand_over(
+    args: &WaitingArgs,
+    control: &Control,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    end("hand-over", args, control, out)
+}
+
+/// Has the daemon end in that way, and waits for it.
+fn end(order: &str, args: &WaitingArgs, control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
     let pid = control.snapshot()?.pid;
-    control.ask("POST", "/api/v1/shutdown", None)?.text()?;
+    control.ask("POST", &format!("/api/v1/{order}"), None)?.text()?;
     let deadline = Instant::now() + args.timeout;
+    let mut progress = Progress::new();
     // Its socket goes before it does.
-    while !args.no_wait
-        && std::path::Path::new(&format!("/proc/{pid}")).exists()
-        && control.snapshot().is_ok()
-    {
+    while !args.no_wait && std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        let Ok(now) = control.snapshot() else { break };
+        let working = now.services.iter().filter(|service| !service.workers.is_empty());
+        let names: Vec<String> = working.map(|service| table::plain(&service.name)).collect();
+        progress.say(format!("{} services finish their calls: {}", names.len(), names.join(", ")));
         if Instant::now() >= deadline {
             return Err(Failure::new(Exit::Deadline, "the daemon still stops its services"));
         }
         sleep(INTERVAL);
     }
+    drop(progress);
     if args.json {
         return writeln!(out, "{}", json!({ "pid": pid })).map_err(Failure::output);
     }

@@ -1,4 +1,4 @@
-//! `shmrpc status`: the services and how they are.
+//! `shmrpc status`: the services and how they are; `shmrpc metrics`: the same for Prometheus.
 
 use std::io::Write;
 
@@ -33,6 +33,11 @@ pub(in crate::cli) fn status(
         Some(service) => Err(Failure::new(Exit::Other, format!("{} is {}", service.name, service.status))),
         None => Ok(()),
     }
+}
+
+pub(in crate::cli) fn metrics(control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = control.ask("GET", "/metrics", None)?.text()?;
+    out.write_all(text.as_bytes()).map_err(Failure::output)
 }
 
 /// Services as a table or as JSON.
