@@ -6,8 +6,8 @@
 //! at least as large as all before it together, and old ones are given back when nothing lies in them.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use super::{
@@ -20,7 +20,7 @@ const MAX_GRANULES: usize = 4096 * 8;
 const HEADER_BYTES: usize = 4096;
 const MIN_BYTES: usize = 64 * 1024;
 /// Largest arena that is mapped for a peer.
-pub(crate) const MAX_ARENA_BYTES: usize = 8 << 30;
+const MAX_ARENA_BYTES: usize = 8 << 30;
 
 fn granule_bytes(len_bytes: usize) -> usize {
     len_bytes.div_ceil(MAX_GRANULES).next_power_of_two().max(256)
@@ -67,6 +67,34 @@ pub(crate) fn release(region: &Region, offset: u64) {
     }
 }
 
+/// A peer's arenas, by their ids. A peer has a handful, each larger than those before.
+#[derive(Default)]
+pub(crate) struct PeerArenas(Mutex<Vec<(u32, Arc<Region>)>>);
+
+impl PeerArenas {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u32, Arc<Region>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<Arc<Region>> {
+        // The newest is the one in use.
+        self.lock().iter().rev().find(|(known, _)| *known == id).map(|(_, region)| Arc::clone(region))
+    }
+
+    /// Maps an arena that a peer has announced, in place of one with the same id.
+    pub(crate) fn attach(&self, id: u32, fd: OwnedFd) -> Result<(), RegionError> {
+        let region = Arc::new(Region::attach(fd, MAX_ARENA_BYTES)?);
+        let mut arenas = self.lock();
+        arenas.retain(|(known, _)| *known != id);
+        arenas.push((id, region));
+        Ok(())
+    }
+
+    pub(crate) fn forget(&self, id: u32) {
+        self.lock().retain(|(known, _)| *known != id);
+    }
+}
+
 /// All arenas of one sender towards one receiver, or towards several that share it.
 pub(crate) struct Arenas {
     arenas: Vec<Arena>,
@@ -79,10 +107,69 @@ struct Arena {
     id: u32,
     region: Arc<Region>,
     granule_bytes: usize,
-    /// Free ranges in granules: start → length.
-    free: BTreeMap<usize, usize>,
-    /// Ranges in use, in granules: start → length.
-    used: BTreeMap<usize, usize>,
+    free: Ranges,
+    used: Ranges,
+}
+
+/// Ranges of granules that do not overlap, in their order. Mostly a handful: kept in one piece, so that taking one
+/// and giving it back allocates nothing.
+#[derive(Default)]
+struct Ranges(Vec<Range>);
+
+#[derive(Clone, Copy)]
+struct Range {
+    start: usize,
+    len: usize,
+}
+
+impl Range {
+    fn end(self) -> usize {
+        self.start + self.len
+    }
+}
+
+impl Ranges {
+    /// Where the first range is that begins there or later.
+    fn from(&self, start: usize) -> usize {
+        self.0.partition_point(|range| range.start < start)
+    }
+
+    fn insert(&mut self, range: Range) {
+        self.0.insert(self.from(range.start), range);
+    }
+
+    /// Adds a range, as one with those that it touches.
+    fn join(&mut self, mut range: Range) {
+        let mut at = self.from(range.start);
+        if let Some(&after) = self.0.get(at).filter(|after| after.start == range.end()) {
+            range.len += after.len;
+            self.0.remove(at);
+        }
+        if at > 0 && self.0[at - 1].end() == range.start {
+            at -= 1;
+            range = Range { start: self.0[at].start, len: self.0[at].len + range.len };
+            self.0.remove(at);
+        }
+        self.0.insert(at, range);
+    }
+
+    /// Takes the range out that begins there.
+    fn remove(&mut self, start: usize) -> Option<Range> {
+        let at = self.from(start);
+        self.0.get(at).is_some_and(|range| range.start == start).then(|| self.0.remove(at))
+    }
+
+    /// Cuts so many granules off the first range that has them; says where they begin.
+    fn cut(&mut self, len: usize) -> Option<usize> {
+        let at = self.0.iter().position(|range| range.len >= len)?;
+        let Range { start, len: whole } = self.0[at];
+        if whole == len {
+            self.0.remove(at);
+        } else {
+            self.0[at] = Range { start: start + len, len: whole - len };
+        }
+        Some(start)
+    }
 }
 
 /// Why there is no extent.
@@ -139,8 +226,8 @@ impl Arenas {
             id: self.next_id,
             region: Arc::clone(&region),
             granule_bytes,
-            free: BTreeMap::from([(first, room(wanted_bytes))]),
-            used: BTreeMap::new(),
+            free: Ranges(vec![Range { start: first, len: room(wanted_bytes) }]),
+            used: Ranges::default(),
         };
         self.next_id += 1;
         self.total_bytes += wanted_bytes;
@@ -166,7 +253,7 @@ impl Arenas {
         let total = &mut self.total_bytes;
         let mut dropped = Vec::new();
         self.arenas.retain(|arena| {
-            let keep = !arena.used.is_empty();
+            let keep = !arena.used.0.is_empty();
             if !keep {
                 *total -= arena.region.len_bytes();
                 dropped.push(arena.id);
@@ -179,37 +266,23 @@ impl Arenas {
 
 impl Arena {
     fn allocate(&mut self, len_bytes: usize) -> Option<Extent> {
-        let wanted = len_bytes.div_ceil(self.granule_bytes).max(1);
-        let (&start, &len) = self.free.iter().find(|&(_, &len)| len >= wanted)?;
-        self.free.remove(&start);
-        if len > wanted {
-            self.free.insert(start + wanted, len - wanted);
-        }
-        self.used.insert(start, wanted);
+        let len = len_bytes.div_ceil(self.granule_bytes).max(1);
+        let start = self.free.cut(len)?;
+        self.used.insert(Range { start, len });
         Some(Extent { arena: self.id, offset: (start * self.granule_bytes) as u64 })
     }
 
     fn free(&mut self, start: usize) {
-        let Some(mut len) = self.used.remove(&start) else { return };
-        let mut from = start;
-        if let Some((&before, &before_len)) = self.free.range(..start).next_back()
-            && before + before_len == start
-        {
-            self.free.remove(&before);
-            from = before;
-            len += before_len;
+        if let Some(range) = self.used.remove(start) {
+            self.free.join(range);
         }
-        if let Some(after_len) = self.free.remove(&(from + len)) {
-            len += after_len;
-        }
-        self.free.insert(from, len);
     }
 
     /// Takes back what the receiver has released. Bits that belong to no extent are ignored.
     fn reclaim(&mut self) {
         let mut next = 0;
-        while let Some((&start, _)) = self.used.range(next..).next() {
-            let word = start / 64;
+        while let Some(used) = self.used.0.get(self.used.from(next)) {
+            let word = used.start / 64;
             next = (word + 1) * 64;
             if self.region.word64(word * 8).load(Ordering::Relaxed) != 0 {
                 // Pairs with the Release in `release`.

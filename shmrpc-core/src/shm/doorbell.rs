@@ -45,9 +45,6 @@ unsafe impl Send for Doorbell {}
 // SAFETY: as above.
 unsafe impl Sync for Doorbell {}
 
-/// The bell of a process that has but one: a client's.
-pub(crate) const ONLY_BELL: u8 = 0;
-
 const SEMAPHORE_BYTES: usize = size_of::<libc::sem_t>();
 /// The part that processes share: the value, and how many wait for it.
 const COUNT_BYTES: usize = 8;

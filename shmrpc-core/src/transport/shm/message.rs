@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Layout version of everything in shared memory and of these messages; both sides must agree.
-pub(crate) const LAYOUT_VERSION: u32 = 4;
+pub(crate) const LAYOUT_VERSION: u32 = 5;
 
 /// Why somebody dials a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use nix::sys::{
 
 use super::{
     directory::{Directory, Entry, LOCK_TIMEOUT},
-    hub::Hub,
+    hub::{Bell, Hub},
     link::{Arrival, Link},
     message::Message,
 };
@@ -137,7 +137,7 @@ impl Node {
     fn start(path: &Path, fork_generation: u32) -> io::Result<Self> {
         let dir = Arc::new(RuntimeDir::open(path).map_err(io::Error::other)?);
         let id = format!("{:016x}{:016x}", random_u64(), random_u64());
-        let doorbell = Arc::new(Doorbell::create(1).map_err(io::Error::other)?);
+        let doorbell = Arc::new(Doorbell::create(Bell::ALL.len()).map_err(io::Error::other)?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let listener = new_socket()?;

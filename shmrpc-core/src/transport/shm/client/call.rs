@@ -27,7 +27,7 @@ use crate::{
         InPlace, Outbound,
         inproc::{not_unary, unknown},
         shm::{
-            hub::{Look, WOKEN_TIME, Waiting},
+            hub::{Bell, Look, WOKEN_TIME, Waiting},
             node::Party,
         },
     },
@@ -398,8 +398,12 @@ pub(super) fn call_in_place(shared: &Arc<Shared>, call: InPlace<'_>) -> Result<(
 }
 
 impl Waiting for Shared {
-    fn announce(&self, sleeping: bool) {
-        self.lock().rings.announce(sleeping);
+    fn announce(&self, bell: Bell) {
+        self.lock().rings.announce(bell);
+    }
+
+    fn retract(&self, bell: Bell) {
+        self.lock().rings.retract(bell);
     }
 
     fn look(&self, now_ns: u64) -> Look {
@@ -424,8 +428,8 @@ impl Waiting for Shared {
         Look { next_deadline_ns, unclaimed }
     }
 
-    fn has_unclaimed(&self) -> bool {
-        self.lock().rings.unclaimed()
+    fn rescue_at_ns(&self, now_ns: u64) -> Option<u64> {
+        self.lock().rings.rescue_at_ns(now_ns)
     }
 
     fn wake_follower(&self) -> bool {

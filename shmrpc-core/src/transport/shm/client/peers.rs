@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use crate::{
     error::RpcError,
     method::{MethodId, ServiceDescription, Shape},
     shm::{
-        arena::MAX_ARENA_BYTES,
+        arena::PeerArenas,
         board::Board,
         channel::Claimer,
         doorbell::{Doorbell, monotonic_ns},
@@ -50,7 +50,7 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) session: Arc<Session>,
-    arenas: Mutex<HashMap<u32, Arc<Region>>>,
+    arenas: PeerArenas,
     /// It finishes what it has, and begins no more streams.
     leaves: AtomicBool,
 }
@@ -67,11 +67,15 @@ impl Worker {
 
     /// A region in which this worker has put a reply; it was announced before the reply was published.
     pub(super) fn arena(&self, id: u32) -> Option<Arc<Region>> {
-        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.arenas.get(id)
     }
 }
 
 impl Peers {
+    fn by_link(&self, link: &Link) -> Option<&Arc<Worker>> {
+        self.workers.iter().find(|worker| worker.link.token() == link.token())
+    }
+
     pub(super) fn workers(&self) -> &[Arc<Worker>] {
         &self.workers
     }
@@ -145,7 +149,7 @@ impl Shared {
             pid: welcome.process.pid,
             doorbell,
             session: streams::session(link),
-            arenas: Mutex::default(),
+            arenas: PeerArenas::default(),
             leaves: AtomicBool::new(false),
         });
         state.rings.hand_to(&worker)?;
@@ -183,7 +187,7 @@ impl Shared {
         };
         state.rings.recover(dead, lost);
         // The leader, if it sleeps, has a new time to keep: how long to wait for another worker.
-        self.node.hub().wake_by(0);
+        self.node.hub().wake();
         state.rings.aim(&state.peers);
         state.rings.rescue(&state.peers, monotonic_ns());
     }
@@ -218,7 +222,7 @@ impl Party for Shared {
             Arrival::Message(message, fds) => (message, fds),
             Arrival::Frame(bytes) => {
                 let state = self.lock();
-                let worker = state.peers.workers.iter().find(|w| w.link.token() == link.token()).cloned();
+                let worker = state.peers.by_link(link).cloned();
                 drop(state);
                 if let Some(worker) = worker {
                     streams::on_frame(link, &worker.session, bytes);
@@ -245,26 +249,21 @@ impl Party for Shared {
             }
             Message::Refuse { reason } => self.refused(reason),
             Message::Arena { id } if fds.len() == 1 => {
-                let region = Region::attach(fds.remove(0), MAX_ARENA_BYTES);
-                let state = self.lock();
-                let worker = state.peers.workers.iter().find(|w| w.link.token() == link.token());
-                if let (Ok(region), Some(worker)) = (region, worker) {
-                    let mut arenas = worker.arenas.lock().unwrap_or_else(PoisonError::into_inner);
-                    arenas.insert(id, Arc::new(region));
-                }
+                // A copy that cannot be mapped is missed by the reply that lies in it.
+                let worker = self.lock().peers.by_link(link).cloned();
+                let _failed = worker.map(|worker| worker.arenas.attach(id, fds.remove(0)));
             }
             Message::Goodbye => {
                 let state = self.lock();
-                if let Some(worker) = state.peers.workers.iter().find(|w| w.link.token() == link.token()) {
+                if let Some(worker) = state.peers.by_link(link) {
                     worker.leaves.store(true, Ordering::Release);
                     // Under the lock, as streams are begun: none follows.
                     link.send(&Message::Goodbye, &[]);
                 }
             }
             Message::DropArena { id } => {
-                let state = self.lock();
-                if let Some(worker) = state.peers.workers.iter().find(|w| w.link.token() == link.token()) {
-                    worker.arenas.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                if let Some(worker) = self.lock().peers.by_link(link) {
+                    worker.arenas.forget(id);
                 }
             }
             _ => {}

@@ -16,7 +16,10 @@ use crate::{
     error::RpcError,
     process::random_u64,
     shm::{arena::Extent, board::Board, channel::Channel, kill_point::kill_point, region::RegionError},
-    transport::shm::{hub::WOKEN_TIME, message::Message},
+    transport::shm::{
+        hub::{RESCUE_TIME, WOKEN_TIME},
+        message::Message,
+    },
 };
 
 /// What callers use of a ring without the connection's lock: they watch their slot, and give it back.
@@ -266,9 +269,19 @@ impl Ring {
 
     /// Whether a worker has just been woken for all that nobody has claimed: then it is a single call, the last.
     pub(super) fn has_woken_for_all(&self, now_ns: u64) -> bool {
+        self.left_until_ns(now_ns).is_some()
+    }
+
+    fn left_until_ns(&self, now_ns: u64) -> Option<u64> {
         let last = self.next.wrapping_sub(1);
-        self.woken_for.is_some_and(|(index, until_ns)| index == last && now_ns < until_ns)
-            && self.lane.channel.next_unclaimed() == last
+        let (index, until_ns) = self.woken_for?;
+        let left = index == last && now_ns < until_ns && self.lane.channel.next_unclaimed() == last;
+        left.then_some(until_ns)
+    }
+
+    /// When calls that nobody has claimed are to be offered to one more worker.
+    pub(super) fn rescue_at_ns(&self, now_ns: u64) -> u64 {
+        self.left_until_ns(now_ns).unwrap_or(now_ns + RESCUE_TIME.as_nanos() as u64)
     }
 
     /// Appends a slot to the ring under a new number.

@@ -24,7 +24,10 @@ use crate::{
         kill_point::kill_point,
         region::{Region, RegionError},
     },
-    transport::shm::message::Message,
+    transport::shm::{
+        hub::{Bell, retract},
+        message::Message,
+    },
 };
 
 /// The slots of the rings of a connection: the first fits a page, and each is made when those before are full.
@@ -434,12 +437,23 @@ impl Rings {
         self.rings.iter().any(Ring::unclaimed)
     }
 
-    pub(super) fn announce(&self, sleeping: bool) {
-        for ring in self.rings.iter().filter(|ring| ring.in_flight() > 0 || !sleeping) {
+    /// When somebody has to look for calls that no worker has claimed; `None` without such calls.
+    pub(super) fn rescue_at_ns(&self, now_ns: u64) -> Option<u64> {
+        self.rings.iter().filter(|ring| ring.unclaimed()).map(|ring| ring.rescue_at_ns(now_ns)).min()
+    }
+
+    pub(super) fn announce(&self, bell: Bell) {
+        for ring in self.rings.iter().filter(|ring| ring.in_flight() > 0) {
             let word = ring.lane.channel.sleeping();
-            if word.load(Ordering::Relaxed) != u32::from(sleeping) {
-                word.store(u32::from(sleeping), Ordering::Relaxed);
+            if word.load(Ordering::Relaxed) & bell.bit() == 0 {
+                word.fetch_or(bell.bit(), Ordering::Relaxed);
             }
+        }
+    }
+
+    pub(super) fn retract(&self, bell: Bell) {
+        for ring in &self.rings {
+            retract(ring.lane.channel.sleeping(), bell);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     process::ProcessStamp,
     server::Cancellation,
     shm::{
-        arena::{Arenas, MAX_ARENA_BYTES},
+        arena::{Arenas, PeerArenas},
         channel::{Channel, Claimed},
         doorbell::Doorbell,
         kill_point::kill_point,
@@ -44,7 +44,7 @@ pub(super) struct Client {
     /// Its streaming calls.
     pub(super) session: Arc<Session>,
     /// The client's arenas, in which its arguments lie.
-    arguments: Mutex<HashMap<u32, Arc<Region>>>,
+    arguments: PeerArenas,
     /// Our arenas, in which its replies lie.
     pub(super) replies: Mutex<Arenas>,
     /// It knows that we leave, and begins no more streams here.
@@ -62,7 +62,7 @@ impl Client {
 
     /// One of the client's arenas; it was announced before any call that lies in it was published.
     pub(super) fn argument_arena(&self, id: u32) -> Option<Arc<Region>> {
-        lock(&self.arguments).get(&id).cloned()
+        self.arguments.get(id)
     }
 }
 
@@ -162,7 +162,7 @@ impl Shared {
             process,
             doorbell,
             session: streams::session(link),
-            arguments: Mutex::default(),
+            arguments: PeerArenas::default(),
             replies: Mutex::new(Arenas::new(ARENA_CAP_BYTES)),
             parted: AtomicBool::new(false),
         });
@@ -201,11 +201,7 @@ impl Shared {
     }
 
     fn arena(&self, link: &Link, id: u32, fd: OwnedFd) -> Result<(), RegionError> {
-        if let Some(client) = self.client(link) {
-            let region = Arc::new(Region::attach(fd, MAX_ARENA_BYTES)?);
-            lock(&client.arguments).insert(id, region);
-        }
-        Ok(())
+        self.client(link).map_or(Ok(()), |client| client.arguments.attach(id, fd))
     }
 
     fn hand_over_output(&self, link: &Link) {
@@ -288,7 +284,7 @@ impl Party for Shared {
             }
             Message::DropArena { id } => {
                 if let Some(client) = self.client(link) {
-                    lock(&client.arguments).remove(&id);
+                    client.arguments.forget(id);
                 }
                 Ok(())
             }

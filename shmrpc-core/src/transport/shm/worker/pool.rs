@@ -21,10 +21,11 @@ use super::{
 use crate::shm::{
     channel::{Claimed, fence_after_claim},
     counters::Table,
-    doorbell::{ONLY_BELL, current_cpu, online_cpus},
+    doorbell::{current_cpu, online_cpus},
     kill_point::kill_point,
     ticks::{Reckoned, Ticks},
 };
+use crate::transport::shm::hub::Bell;
 
 /// A sleeper looks by itself so often: a wake-up that died with its sender costs at most this.
 const SLEEP_SLICE: Duration = Duration::from_millis(500);
@@ -420,9 +421,13 @@ pub(super) fn tell(seat: &Seat) {
 
 fn wake(seat: &Seat) {
     let sleeping = seat.channel.sleeping();
-    if sleeping.load(Ordering::Relaxed) != 0 && sleeping.swap(0, Ordering::AcqRel) != 0 {
-        kill_point("tell.taken");
-        seat.client.doorbell.post(ONLY_BELL);
-        kill_point("tell.posted");
+    if sleeping.load(Ordering::Relaxed) == 0 {
+        return;
     }
+    let bells = sleeping.swap(0, Ordering::AcqRel);
+    kill_point("tell.taken");
+    for bell in Bell::ALL.into_iter().filter(|bell| bells & bell.bit() != 0) {
+        seat.client.doorbell.post(bell.number());
+    }
+    kill_point("tell.posted");
 }

@@ -96,10 +96,9 @@ impl PendingCall for ShmCall {
         self.flight.note(&self.open, || Waiter::Task(cx.waker().clone()));
         let hub = self.open.node.hub();
         if self.task.is_none() {
-            hub.ensure_reactor();
             self.task = Some(hub.task_waits());
         }
-        hub.announce(&***self.open, self.flight.deadline_ns);
+        hub.announce_task(&***self.open, self.flight.deadline_ns);
         // It may have come between the first look and the note of whom to wake.
         match self.take() {
             Some(outcome) => Poll::Ready(outcome),
