@@ -39,7 +39,21 @@ pub struct WebSettings {
     pub allow_users: Vec<u32>,
     /// Names under which it may be asked for, beside its own address.
     pub allow_hosts: Vec<String>,
+    /// The history that it shows.
+    pub history: HistorySettings,
 }
+
+/// Where and how much history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// The folder of its file; `None`: in memory.
+    pub dir: Option<PathBuf>,
+    /// The file takes no more.
+    pub max_bytes: u64,
+}
+
+const DEFAULT_HISTORY_BYTES: u64 = 256 << 20;
+const HISTORY_BYTES: std::ops::RangeInclusive<u64> = (16 << 20)..=(64 << 30);
 
 /// A file's size beyond which it is not an ini file of ours.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -74,11 +88,10 @@ impl Settings {
             keys::canonical(section, faults, &mut notes);
         }
         let defaults = document.section(DEFAULTS);
-        let web = web(&document, faults);
-        if let Some(defaults) = defaults {
-            // Faults in the defaults are told even if every service overrides them.
-            service::common(&mut Reader::new(defaults, None, faults), base);
-        }
+        // Faults in the defaults are told even if every service overrides them.
+        let common = defaults.map(|defaults| service::common(&mut Reader::new(defaults, None, faults), base));
+        let log_dir = common.map_or_else(|| base.join(service::LOG_DIR), |common| common.log_dir);
+        let web = web(&document, base, log_dir, faults);
         let services: Vec<ServiceSettings> = document
             .sections
             .iter()
@@ -112,9 +125,10 @@ fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn web(document: &ini::Document, faults: &mut Diagnostics) -> WebSettings {
+fn web(document: &ini::Document, base: &Path, log_dir: PathBuf, faults: &mut Diagnostics) -> WebSettings {
     let (mut host, mut port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 5155);
     let (mut allow_users, mut allow_hosts) = (Vec::new(), Vec::new());
+    let mut history = HistorySettings { dir: Some(log_dir), max_bytes: DEFAULT_HISTORY_BYTES };
     if let Some(section) = document.section(WEB) {
         let mut reader = Reader::new(section, None, faults);
         let accepted = "an IP address without port, such as 127.0.0.1 or ::1; localhost";
@@ -122,8 +136,17 @@ fn web(document: &ini::Document, faults: &mut Diagnostics) -> WebSettings {
         port = reader.read("port", "0 (any free port) to 65535", |text| text.parse().ok()).unwrap_or(port);
         allow_users = reader.read("allow_users", value::ACCEPTED_USERS, value::users).unwrap_or_default();
         allow_hosts = reader.read("allow_hosts", value::ACCEPTED_HOSTS, value::hosts).unwrap_or_default();
+        let folder = |text: &str| match text {
+            "" => None,
+            "none" => Some(None),
+            path => Some(Some(base.join(path))),
+        };
+        history.dir = reader.read("history_dir", "a folder, or none", folder).unwrap_or(history.dir);
+        let within = |text: &str| value::size_bytes(text).filter(|bytes| HISTORY_BYTES.contains(bytes));
+        history.max_bytes =
+            reader.read("history_max_bytes", "a size from 16M to 64G", within).unwrap_or(history.max_bytes);
     }
-    WebSettings { address: SocketAddr::new(host, port), allow_users, allow_hosts }
+    WebSettings { address: SocketAddr::new(host, port), allow_users, allow_hosts, history }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod doors;
 mod event_loop;
+mod measures;
 mod orders;
 mod pool;
 mod reload;
@@ -34,6 +35,7 @@ pub(crate) use self::supervised::Supervised;
 use self::{
     doors::Doors,
     event_loop::{Loop, Signals},
+    measures::Measures,
     round::Rounds,
     supervised::Surroundings,
 };
@@ -42,6 +44,7 @@ use crate::{
     control,
     folder::{Folder, FolderError},
     handle::Handle,
+    history::History,
     listen::{Inherited, ListenError, listen},
     machine::WorkerId,
     notify::Notifier,
@@ -165,15 +168,17 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
     let (messages, inbox) = mpsc::channel(QUEUE);
     let tail = Arc::new(LogTail::default());
     let files = LogFiles::start().map_err(fail("cannot start the log thread"))?;
+    let history =
+        History::start(plan.web.history.clone()).map_err(fail("cannot start the history's thread"))?;
     let rounds = Rounds::new().map_err(fail("cannot measure processes"))?;
     let _observer = observe(&folder, &messages)?;
     let runtime_dir = folder.path().to_owned();
-    let handle = Handle::new(messages.clone(), Arc::clone(&tail), runtime_dir.clone());
+    let handle = Handle::new(messages.clone(), Arc::clone(&tail), history.clone(), runtime_dir.clone());
 
     let mut daemon = Loop {
         startup: services.iter().map(|service| service.name().to_owned()).collect(),
         services,
-        around: Surroundings { runtime_dir, files: files.clone(), tail, messages },
+        around: Surroundings { runtime_dir, files: files.clone(), tail, history: history.clone(), messages },
         handle: handle.clone(),
         host: Host::new(),
         address,
@@ -191,6 +196,7 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
         told_dropped_bytes: 0,
         bereft: Vec::new(),
         rounds: Some(Box::new(rounds)),
+        measures: Measures::default(),
         next_id: 1 << 32,
     };
     daemon.publish();
@@ -202,7 +208,11 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
         daemon.end_strays().await;
     }
     doors.close().await;
-    let flushing = tokio::task::spawn_blocking(move || files.flush(Duration::from_secs(2)));
+    // The folder is still ours: a daemon that takes over finds the history's file free.
+    let flushing = tokio::task::spawn_blocking(move || {
+        history.close();
+        files.flush(Duration::from_secs(2));
+    });
     let _late = flushing.await;
     Ok(())
 }

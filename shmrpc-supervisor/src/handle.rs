@@ -12,11 +12,15 @@ use shmrpc_core::{
     client::{Reply, Target},
 };
 use shmrpc_web::{
-    Action, Call, ControlError, Daemon, DaemonFuture, LogPage, LogTail, ScaleTo, ServiceStatus, Snapshot,
+    Action, Call, ControlError, Daemon, DaemonFuture, EventQuery, HistoryPage, HistoryQuery, LogPage,
+    LogTail, ScaleTo, ServiceStatus, Snapshot,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::daemon::{Message, Order};
+use crate::{
+    daemon::{Message, Order},
+    history::History,
+};
 
 /// What the dashboard holds. Cheap to clone.
 #[derive(Clone)]
@@ -24,13 +28,19 @@ pub(crate) struct Handle {
     snapshot: Arc<Mutex<Arc<Snapshot>>>,
     orders: mpsc::Sender<Message>,
     tail: Arc<LogTail>,
+    history: History,
     connections: Arc<Mutex<HashMap<String, Connection>>>,
     runtime_dir: PathBuf,
 }
 
 impl Handle {
-    pub(crate) fn new(orders: mpsc::Sender<Message>, tail: Arc<LogTail>, runtime_dir: PathBuf) -> Self {
-        Self { snapshot: Arc::default(), orders, tail, connections: Arc::default(), runtime_dir }
+    pub(crate) fn new(
+        orders: mpsc::Sender<Message>,
+        tail: Arc<LogTail>,
+        history: History,
+        runtime_dir: PathBuf,
+    ) -> Self {
+        Self { snapshot: Arc::default(), orders, tail, history, connections: Arc::default(), runtime_dir }
     }
 
     /// The loop's newest snapshot.
@@ -125,6 +135,17 @@ impl Daemon for Handle {
 
     fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>> {
         Box::pin(self.run(call))
+    }
+
+    fn history(&self, query: HistoryQuery) -> DaemonFuture<'_, HistoryPage> {
+        Box::pin(self.history.history(query))
+    }
+
+    fn events(&self, query: EventQuery) -> DaemonFuture<'_, LogPage> {
+        Box::pin(async move {
+            let kept = self.history.events(query.clone()).await;
+            kept.unwrap_or_else(|| query.choose(self.tail.since(query.after, usize::MAX)))
+        })
     }
 
     fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage {

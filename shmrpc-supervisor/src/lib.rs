@@ -2,7 +2,7 @@
 //!
 //! A service entry flows through the modules in this order:
 //! ini text → [`config`] → [`plan`] (with [`program`]) → [`machine`], driven by the [`daemon`]'s loop →
-//! [`process`] → [`output`] and [`sample`] → `report` → `handle`, which the dashboard holds.
+//! [`process`] → [`output`] and [`sample`] → `report` and `history` → `handle`, which the dashboard holds.
 //!
 //! [`cli`] is the other program, `shmrpc`: a client, of services and of the daemon's [`control`] socket.
 
@@ -15,6 +15,7 @@ pub mod folder;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod history;
 pub mod listen;
 pub mod logging;
 pub mod machine;

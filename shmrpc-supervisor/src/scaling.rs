@@ -40,13 +40,13 @@ pub struct Load {
 
 impl Load {
     /// The share of threads that were busy.
-    fn utilisation(&self) -> f64 {
+    pub(crate) fn utilisation(&self) -> f64 {
         self.busy / self.threads.max(1) as f64
     }
 
     /// How long a call waited on average, by Little's law. Calls that wait while none is answered wait for as
     /// long as the sample took, at least.
-    fn wait_s(&self) -> f64 {
+    pub(crate) fn wait_s(&self) -> f64 {
         if self.queued <= 0.0 { 0.0 } else { (self.queued / self.calls_per_s.max(1.0)).min(60.0) }
     }
 }

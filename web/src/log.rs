@@ -126,12 +126,29 @@ impl LogTail {
 
     /// Adds a line, read now. Long lines are the reader's business: cut them before.
     pub fn push(&self, service: &str, pid: Option<u32>, stream: LogStream, text: String) {
+        self.add(service, pid, stream, text, |_| ());
+    }
+
+    /// Adds an event, a line of the stream `daemon`, and returns it as it stands in the log.
+    pub fn push_event(&self, service: &str, pid: Option<u32>, text: String) -> LogLine {
+        self.add(service, pid, LogStream::Daemon, text, LogLine::clone)
+    }
+
+    fn add<T>(
+        &self,
+        service: &str,
+        pid: Option<u32>,
+        stream: LogStream,
+        text: String,
+        look: impl FnOnce(&LogLine) -> T,
+    ) -> T {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         let mut kept = self.lock();
         let cursor = kept.next_cursor;
         kept.next_cursor += 1;
         let line = LogLine { cursor, time_ms, service: service.to_owned(), pid, stream, text };
+        let seen = look(&line);
         kept.bytes += cost_bytes(&line);
         kept.lines.push_back(line);
         while kept.lines.len() > self.max_lines.max(1)
@@ -142,6 +159,7 @@ impl LogTail {
         }
         // Under the lock, so that the cursor told never goes back.
         self.newest.send_replace(cursor);
+        seen
     }
 
     /// See [`Daemon::log_since`](crate::Daemon::log_since).

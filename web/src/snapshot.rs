@@ -208,6 +208,12 @@ pub struct Usage {
     pub read_bytes: u64,
     /// Bytes written to storage since the process started.
     pub written_bytes: u64,
+    /// Open file descriptors. `None` where the kernel does not say; asked less often than the rest.
+    #[serde(default)]
+    pub open_files: Option<u64>,
+    /// Threads; likewise.
+    #[serde(default)]
+    pub threads: Option<u64>,
 }
 
 impl<'a> Sum<&'a Self> for Usage {
@@ -221,8 +227,15 @@ impl<'a> Sum<&'a Self> for Usage {
             virtual_bytes: sum.virtual_bytes.saturating_add(one.virtual_bytes),
             read_bytes: sum.read_bytes.saturating_add(one.read_bytes),
             written_bytes: sum.written_bytes.saturating_add(one.written_bytes),
+            open_files: added(sum.open_files, one.open_files),
+            threads: added(sum.threads, one.threads),
         })
     }
+}
+
+/// A sum of what is known.
+fn added(sum: Option<u64>, one: Option<u64>) -> Option<u64> {
+    sum.map_or(one, |sum| Some(sum.saturating_add(one.unwrap_or(0))))
 }
 
 /// One method: what it is, and how it has been called.

@@ -45,6 +45,8 @@ pub(super) const KEYS: &[Key] = &[
     key("port", Scope::Web),
     key("allow_users", Scope::Web),
     key("allow_hosts", Scope::Web),
+    key("history_dir", Scope::Web),
+    key("history_max_bytes", Scope::Web),
     key("import_from", Scope::Service),
     key("program", Scope::Service),
     key("port", Scope::Service),

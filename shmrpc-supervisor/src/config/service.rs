@@ -155,9 +155,12 @@ impl Default for Policy {
     }
 }
 
+/// Where logs go unless something else is said.
+pub(super) const LOG_DIR: &str = "logs";
+
 /// What a section and the defaults have in common.
 pub(super) struct Common {
-    log_dir: PathBuf,
+    pub(super) log_dir: PathBuf,
     tcp: TcpSettings,
     max_proc_num: Option<usize>,
     min_proc_num: usize,
@@ -190,7 +193,7 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
         _ => value::duration(text).map(Some),
     };
     Common {
-        log_dir: reader.read("log_dir", "a folder", path).unwrap_or_else(|| base.join("logs")),
+        log_dir: reader.read("log_dir", "a folder", path).unwrap_or_else(|| base.join(LOG_DIR)),
         tcp: tcp(reader, base),
         max_proc_num: bounds.1,
         min_proc_num: bounds.0.unwrap_or(1),

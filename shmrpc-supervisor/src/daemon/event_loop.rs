@@ -11,7 +11,6 @@ use std::{
 };
 
 use shmrpc_core::observe::{ObserverEvent, WorkerView};
-use shmrpc_web::LogStream;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -20,6 +19,7 @@ use tokio::{
 
 use super::{
     Message, Options, OrderAnswer,
+    measures::Measures,
     round::{Rounds, Subjects},
     supervised::{Supervised, Surroundings},
 };
@@ -104,6 +104,7 @@ pub(super) struct Loop {
     pub(super) bereft: Vec<(String, Instant)>,
     /// Away while it looks.
     pub(super) rounds: Option<Box<Rounds>>,
+    pub(super) measures: Measures,
     pub(super) next_id: u64,
 }
 
@@ -160,12 +161,15 @@ impl Loop {
             Message::Sighted(ObserverEvent::Down(_)) => {}
             Message::Looked(rounds, usages) => {
                 self.rounds = Some(rounds);
+                let daemon = usages.get(&std::process::id()).copied();
                 let around = self.around.clone();
                 for service in &mut self.services {
                     service.sampled(&usages);
                     service.watch(&around);
                     service.steer(&around);
                 }
+                let points = self.measures.take(&self.services, daemon.as_ref(), Instant::now());
+                self.around.history.record(points);
             }
             Message::Reloaded(result) => self.reload_done(result),
         }
@@ -303,7 +307,7 @@ impl Loop {
         if new_bytes > 0 {
             let text = format!("{new_bytes} bytes of output could not be written to log files");
             tracing::warn!("{text}");
-            self.around.tail.push("", Some(std::process::id()), LogStream::Daemon, text);
+            self.around.tell("", Some(std::process::id()), text);
         }
     }
 
@@ -322,7 +326,9 @@ impl Loop {
         let Some(mut rounds) = self.rounds.take() else { return };
         let services = self.services.iter().filter(|service| service.plan.description.is_some());
         let journals = services.map(|service| (service.name().to_owned(), service.journal())).collect();
-        let subjects = Subjects { pids: known, journals };
+        let mut pids = known;
+        pids.insert(std::process::id());
+        let subjects = Subjects { pids, journals };
         let (messages, tail) = (self.around.messages.clone(), Arc::clone(&self.around.tail));
         tokio::task::spawn_blocking(move || {
             let usages = rounds.run(subjects, &tail);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use shmrpc_core::observe::Occupancy;
+use shmrpc_core::observe::{LatencyHistogram, Occupancy};
 use shmrpc_web::Usage;
 
 use super::supervised::{Running, Supervised, Surroundings};
@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) calls: u64,
     /// Those of them that it answered with anything but success.
     pub(crate) errors: u64,
+    /// How long they took.
+    pub(crate) latency: LatencyHistogram,
     calls_before: u64,
     told_to_go: Option<Instant>,
 }

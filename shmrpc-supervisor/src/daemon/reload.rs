@@ -5,7 +5,7 @@ mod difference;
 
 use std::{collections::HashMap, net::TcpListener};
 
-use shmrpc_web::{ControlError, LogStream};
+use shmrpc_web::ControlError;
 
 use self::difference::{Difference, differences};
 use super::{
@@ -49,7 +49,7 @@ impl Loop {
         let done = self.reloaded(result);
         if let Err(error) = &done {
             tracing::error!("{error}");
-            self.around.tail.push("", Some(std::process::id()), LogStream::Daemon, error.to_string());
+            self.around.tell("", Some(std::process::id()), error.to_string());
         }
         // With an old configuration too: it is as ready as before.
         self.manager.ready();

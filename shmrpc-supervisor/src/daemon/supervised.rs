@@ -12,7 +12,7 @@ use std::{
 
 use shmrpc_core::{
     method::{MethodDescription, MethodId},
-    observe::{MethodCounters, WorkerView},
+    observe::{LatencyHistogram, MethodCounters, WorkerView},
 };
 use shmrpc_web::{LogStream, LogTail, Usage};
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::Autoscale,
+    history::History,
     listen,
     machine::{Action, Event, Exit, Machine, Report, Rules, Status, WorkerId},
     output::{self, Destination, LogFiles},
@@ -38,6 +39,7 @@ pub(crate) struct Surroundings {
     pub(crate) runtime_dir: PathBuf,
     pub(crate) files: LogFiles,
     pub(crate) tail: Arc<LogTail>,
+    pub(crate) history: History,
     pub(crate) messages: mpsc::Sender<Message>,
 }
 
@@ -46,7 +48,12 @@ impl Surroundings {
     /// no service is named.
     pub(crate) fn event(&self, service: &str, pid: Option<u32>, text: &str) {
         tracing::info!(service, pid, "{text}");
-        self.tail.push(service, pid, LogStream::Daemon, text.to_owned());
+        self.tell(service, pid, text.to_owned());
+    }
+
+    /// The same of what the daemon's own log has in other words.
+    pub(crate) fn tell(&self, service: &str, pid: Option<u32>, text: String) {
+        self.history.note(self.tail.push_event(service, pid, text));
     }
 }
 
@@ -296,9 +303,11 @@ impl Supervised {
             let Some(view) = &running.view else { continue };
             description = Some(view.description());
             (running.seen.calls, running.seen.errors) = (0, 0);
+            running.seen.latency = LatencyHistogram::default();
             for (id, counters) in counters_of(view) {
                 running.seen.calls = running.seen.calls.saturating_add(counters.calls);
                 running.seen.errors = running.seen.errors.saturating_add(counters.errors);
+                running.seen.latency.add(&counters.latency);
                 sums.entry(id).or_default().add(&counters);
             }
         }

@@ -6,6 +6,7 @@ mod command_line;
 mod control;
 mod daemon_faults;
 mod faults;
+mod history;
 mod lifecycle;
 mod manual;
 mod misbehaviour;

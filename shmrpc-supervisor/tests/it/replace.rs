@@ -23,7 +23,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn replaced<'a>(scene: &'a Scene, mut old: Daemon<'a>) -> Daemon<'a> {
+pub(crate) fn replaced<'a>(scene: &'a Scene, mut old: Daemon<'a>) -> Daemon<'a> {
     std::fs::write(scene.path().join("daemon.out"), "").unwrap();
     let new = scene.start_as(scene.command(&["--replace"], &[]));
     assert_eq!(old.wait().code(), Some(0), "{}", new.log());

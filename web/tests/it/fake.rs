@@ -307,6 +307,8 @@ pub(crate) fn worker(pid: u32) -> WorkerSnapshot {
         virtual_bytes: 310_000_000,
         read_bytes: 0,
         written_bytes: 81_920,
+        open_files: Some(14),
+        threads: Some(6),
     };
     WorkerSnapshot { pid, state: WorkerState::Running, usage, uptime_ms: 7_000, calls: 602, errors: 1 }
 }
