@@ -7,7 +7,7 @@
 
 use super::{
     kill_point::kill_point,
-    region::{Region, RegionError},
+    region::{Identity, Region, RegionError},
     sync::{AtomicU64, Ordering, fence, fence_after_swap},
 };
 
@@ -55,6 +55,10 @@ impl Board {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.region.identity()
     }
 
     pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     board::MAX_BELLS,
-    region::{Region, RegionError, page_bytes},
+    region::{Identity, Region, RegionError, page_bytes},
 };
 
 unsafe extern "C" {
@@ -104,6 +104,10 @@ impl Doorbell {
             }
         }
         Ok(doorbell)
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.region.identity()
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -36,6 +36,27 @@ pub(crate) struct Region {
     start: NonNull<u8>,
     len_bytes: usize,
     fd: OwnedFd,
+    identity: Identity,
+}
+
+/// Which memory object a descriptor is of: two descriptors of one object have the same, as long as one of them is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(fd: &OwnedFd) -> Result<Self, RegionError> {
+        let fail = |error: nix::Error| RegionError::Io { len_bytes: 0, doing: "fstat", source: error.into() };
+        nix::sys::stat::fstat(fd).map(|stat| Self::from(&stat)).map_err(fail)
+    }
+}
+
+impl From<&nix::sys::stat::FileStat> for Identity {
+    fn from(stat: &nix::sys::stat::FileStat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
 }
 
 // SAFETY: the mapping is valid until drop, from any thread; access goes through atomics and raw copies.
@@ -66,7 +87,7 @@ impl Region {
         if usize::try_from(stat.st_size) != Ok(len_bytes) {
             return Err(RegionError::Refused(format!("it was resized to {} bytes", stat.st_size)));
         }
-        Self::map(fd, len_bytes)
+        Self::map(fd, len_bytes, Identity::from(&stat))
     }
 
     /// Maps a region that a peer made, after checking that it is sealed and of a sane size.
@@ -80,12 +101,12 @@ impl Region {
         }
         let stat = nix::sys::stat::fstat(&fd).map_err(|e| fail("fstat")(e.into()))?;
         match usize::try_from(stat.st_size) {
-            Ok(len) if len > 0 && len <= max_bytes => Self::map(fd, len),
+            Ok(len) if len > 0 && len <= max_bytes => Self::map(fd, len, Identity::from(&stat)),
             _ => Err(RegionError::Refused(format!("{} bytes, the limit is {max_bytes}", stat.st_size))),
         }
     }
 
-    fn map(fd: OwnedFd, len_bytes: usize) -> Result<Self, RegionError> {
+    fn map(fd: OwnedFd, len_bytes: usize, identity: Identity) -> Result<Self, RegionError> {
         // SAFETY: a fresh shared mapping of a descriptor that we own; no address is asked for.
         let start = unsafe {
             libc::mmap(
@@ -101,11 +122,15 @@ impl Region {
             return Err(RegionError::Io { len_bytes, doing: "mmap", source: io::Error::last_os_error() });
         }
         let start = NonNull::new(start.cast()).expect("a mapping is never at address zero");
-        Ok(Self { start, len_bytes, fd })
+        Ok(Self { start, len_bytes, fd, identity })
     }
 
     pub(crate) fn len_bytes(&self) -> usize {
         self.len_bytes
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The descriptor, to hand to a peer.

@@ -6,6 +6,7 @@
 //! publish a call or to take an answer, never while waiting.
 
 mod call;
+mod known;
 mod peers;
 mod place;
 mod ring;

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::{Awaited, Shared, State, ring::Waiter};
+use super::{Awaited, Shared, State, known, ring::Waiter};
 use crate::{
     error::RpcError,
     method::{MethodId, ServiceDescription, Shape},
@@ -123,8 +123,8 @@ impl Shared {
         let [board, doorbell, counters] =
             <[OwnedFd; 3]>::try_from(fds).map_err(|_| "not three descriptors")?;
         let text = |error: crate::shm::region::RegionError| error.to_string();
-        let board = Board::attach(board).map_err(text)?;
-        let doorbell = Arc::new(Doorbell::attach(doorbell).map_err(text)?);
+        let board = known::board(board).map_err(text)?;
+        let doorbell = known::doorbell(doorbell).map_err(text)?;
         // For observers.
         drop(counters);
         kill_point("greet.mapped");
@@ -135,16 +135,12 @@ impl Shared {
             link.close();
             return Ok(());
         }
-        let board = match state.peers.workers.iter().find(|known| known.board.id() == board.id()) {
-            Some(known) => Arc::clone(&known.board),
-            None => Arc::new(board),
-        };
         let worker = Arc::new(Worker {
             link: Arc::clone(link),
             board,
             index: welcome.index,
             nonce: welcome.nonce,
-            description: Arc::new(welcome.description),
+            description: known::description(welcome.description),
             claimer: Claimer::from_bits(welcome.claimer),
             pid: welcome.process.pid,
             doorbell,
