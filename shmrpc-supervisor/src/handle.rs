@@ -7,13 +7,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::stream;
 use shmrpc_core::{
     ConnectOptions, Connection, RpcError,
     client::{Reply, Target},
+    stream::ClientStream,
 };
 use shmrpc_web::{
-    Action, Call, ControlError, Daemon, DaemonFuture, EventQuery, HistoryPage, HistoryQuery, LogPage,
-    LogTail, ScaleTo, ServiceStatus, Snapshot,
+    Action, Call, CallStream, ControlError, Daemon, DaemonFuture, EventQuery, HistoryPage, HistoryQuery,
+    LogPage, LogTail, Part, ScaleTo, ServiceStatus, Snapshot,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -89,12 +91,37 @@ impl Handle {
         Ok(lock(&self.connections).entry(service.to_owned()).or_insert(connection).clone())
     }
 
-    async fn run(&self, call: Call<'_>) -> Result<Reply, RpcError> {
+    /// A connection for that call, with its deadline.
+    async fn connection_for(&self, call: &Call<'_>) -> Result<Connection, RpcError> {
         self.check_wanted(call.service)?;
-        let mut connection = self.connection(call.service).await?;
-        if let Some(deadline) = call.deadline {
-            connection = connection.with_deadline(deadline);
-        }
+        let connection = self.connection(call.service).await?;
+        Ok(match call.deadline {
+            Some(deadline) => connection.with_deadline(deadline),
+            None => connection,
+        })
+    }
+
+    async fn run_stream(&self, call: Call<'_>) -> Result<CallStream, RpcError> {
+        let connection = self.connection_for(&call).await?;
+        let method = connection.service().method(call.method).cloned();
+        let method = method
+            .ok_or_else(|| RpcError::NoSuchMethod(format!("{} has no {}", call.service, call.method)))?;
+        let begun = connection.begin_stream_async(Target::from(&method), call.door, call.body).await?;
+        let ClientStream { reply, sender, receiver } = begun;
+        drop(sender);
+        let parts = stream::unfold(Some((receiver, reply)), async |left| {
+            let (receiver, reply) = left?;
+            // An end before its time is explained by the reply.
+            if let Some(Ok(item)) = receiver.recv_async().await {
+                return Some((Ok(Part::Item(item.to_vec())), Some((receiver, reply))));
+            }
+            Some((reply.await.map(Part::Reply), None))
+        });
+        Ok(Box::pin(parts))
+    }
+
+    async fn run(&self, call: Call<'_>) -> Result<Reply, RpcError> {
+        let connection = self.connection_for(&call).await?;
         let (method, door, body) = (call.method.to_owned(), call.door, call.body.to_vec());
         // Handing over may block while there is no room, which no task of the page's should.
         let begun = tokio::task::spawn_blocking(move || {
@@ -146,6 +173,10 @@ impl Daemon for Handle {
             let kept = self.history.events(query.clone()).await;
             kept.unwrap_or_else(|| query.choose(self.tail.since(query.after, usize::MAX)))
         })
+    }
+
+    fn stream<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+        Box::pin(self.run_stream(call))
     }
 
     fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage {

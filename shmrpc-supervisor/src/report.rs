@@ -1,6 +1,9 @@
 //! Supervised services → the snapshot that the page and REST show. Copies; measures nothing.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use shmrpc_web::{
     CallStatistics, MethodSnapshot, ServiceSnapshot, ServiceStatus, Snapshot, Usage, WorkerSnapshot,
@@ -96,6 +99,7 @@ fn of_service(service: &Supervised, now: Instant) -> ServiceSnapshot {
         queued_calls: load.map(|load| load.queued),
         restarts: service.machine.restarts(),
         uptime_ms: service.since.map(|since| millis(now.saturating_duration_since(since))),
+        ini_section: Arc::clone(&settings.written),
         methods: methods.collect(),
     }
 }

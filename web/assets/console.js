@@ -1,5 +1,5 @@
 // @ts-check
-// The console log: newest lines at the bottom, a bounded number of them, filtered by service and text,
+// The console log and the events: newest lines at the bottom, a bounded number of them, filtered by service, level and text,
 // followed unless the reader has scrolled up, paused on demand. Texts come harmless from the daemon and
 // are inserted as text, never as markup.
 
@@ -10,6 +10,7 @@ const MAX_LINES = 2000;
 /** So near to the end, in pixels, a reader is taken to be at the end. */
 const NEAR_PX = 24;
 
+const DATE = new Intl.DateTimeFormat("sv-SE", { year: "numeric", month: "2-digit", day: "2-digit" });
 const CLOCK = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
   minute: "2-digit",
@@ -23,7 +24,10 @@ export class Console {
   #lines;
   #empty;
   #newest;
+  /** @type {HTMLSelectElement | null} where lines of several services stand */
   #service;
+  /** @type {HTMLSelectElement | null} where lines have levels */
+  #level;
   #text;
   #pause;
   /** @type {(Line | number)[]} lines, and numbers of lines missed, that wait while paused */
@@ -37,17 +41,19 @@ export class Console {
     this.#lines = part("log-lines");
     this.#empty = part("log-empty");
     this.#newest = /** @type {HTMLButtonElement} */ (part("log-newest"));
-    this.#service = /** @type {HTMLSelectElement} */ (part("log-service"));
+    this.#service = section.querySelector("#log-service");
+    this.#level = section.querySelector("#log-level");
     this.#text = /** @type {HTMLInputElement} */ (part("log-text"));
     this.#pause = /** @type {HTMLButtonElement} */ (part("log-pause"));
     const cursor = this.#lines.dataset.cursor;
     this.cursor = cursor === undefined ? null : Number(cursor);
     for (const time of this.#lines.querySelectorAll("time")) {
-      time.textContent = CLOCK.format(new Date(time.dateTime));
+      setTime(time, new Date(time.dateTime));
     }
     this.#lines.addEventListener("scroll", () => this.#noteScroll(), { passive: true });
     this.#newest.addEventListener("click", () => this.#follow());
-    this.#service.addEventListener("change", () => this.#filter());
+    this.#service?.addEventListener("change", () => this.#filter());
+    this.#level?.addEventListener("change", () => this.#filter());
     this.#text.addEventListener("input", () => this.#filter());
     this.#pause.addEventListener("click", () => this.#setPaused(!this.#isPaused));
     part("log-clear").addEventListener("click", () => this.#clear());
@@ -94,10 +100,12 @@ export class Console {
 
   /** @param {HTMLElement} line */
   #matches(line) {
-    const service = this.#service.value;
+    const service = this.#service?.value ?? "";
+    const level = Number(this.#level?.value ?? 0);
     const text = this.#text.value.toLowerCase();
     return (
       (service === "" || line.dataset.service === service) &&
+      Number(line.dataset.level ?? 4) >= level &&
       (text === "" || (line.textContent ?? "").toLowerCase().includes(text))
     );
   }
@@ -152,10 +160,10 @@ function rendered(line) {
   element.className = "line";
   element.dataset.stream = line.stream;
   element.dataset.service = line.service;
+  element.dataset.level = String(line.level);
   const date = new Date(line.time_ms);
   const time = document.createElement("time");
-  time.dateTime = date.toISOString();
-  time.textContent = CLOCK.format(date);
+  setTime(time, date);
   const service = document.createElement("span");
   service.className = "service";
   if (line.tint !== null) service.dataset.tint = String(line.tint);
@@ -163,9 +171,31 @@ function rendered(line) {
   service.textContent = line.service;
   const text = document.createElement("span");
   text.className = "text";
-  text.textContent = line.text;
+  for (const piece of line.pieces) {
+    if (piece.style === "") {
+      text.append(piece.text);
+      continue;
+    }
+    const part = document.createElement("span");
+    part.className = piece.style;
+    part.textContent = piece.text;
+    text.append(part);
+  }
   element.append(time, service, text);
   return element;
+}
+
+/**
+ * The reader's own time; the date is shown where lines of many days stand.
+ * @param {HTMLTimeElement} time
+ * @param {Date} date
+ */
+function setTime(time, date) {
+  const day = document.createElement("span");
+  day.className = "date";
+  day.textContent = `${DATE.format(date)} `;
+  time.dateTime = date.toISOString();
+  time.replaceChildren(day, CLOCK.format(date));
 }
 
 /** @param {number} count */

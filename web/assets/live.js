@@ -3,12 +3,12 @@
 // opened again by itself when it breaks or falls silent.
 
 /**
- * @typedef {{cursor: number, time_ms: number, service: string, pid: number | null, tint: number | null, stream: string, text: string}} Line
+ * @typedef {{cursor: number, time_ms: number, service: string, pid: number | null, tint: number | null, stream: string, level: number, pieces: {style: string, text: string}[]}} Line
  * @typedef {{lines: Line[], missed_lines: number}} LogPage
  * @typedef {"live" | "connecting" | "lost" | "paused"} State
  * @typedef {object} Listener
  * @property {(state: State) => void} onState
- * @property {(markup: string) => void} onTables
+ * @property {(parts: Record<string, string>) => void} onParts markup of what has changed
  * @property {(page: LogPage) => void} onLog
  * @property {(version: string) => void} onVersion
  */
@@ -24,14 +24,17 @@ export class Live {
   #retryMs = RETRY_FIRST_MS;
   /** @type {number | undefined} */
   #timer;
+  #address;
   #cursor;
   #listener;
 
   /**
+   * @param {string} address where this page's stream is
    * @param {() => number | null} cursor the last log line that the page has
    * @param {Listener} listener
    */
-  constructor(cursor, listener) {
+  constructor(address, cursor, listener) {
+    this.#address = address;
     this.#cursor = cursor;
     this.#listener = listener;
   }
@@ -64,7 +67,7 @@ export class Live {
   #open(state) {
     this.#listener.onState(state);
     const cursor = this.#cursor();
-    const source = new EventSource(cursor === null ? "/live" : `/live?after=${cursor}`);
+    const source = new EventSource(cursor === null ? this.#address : `${this.#address}?after=${cursor}`);
     this.#source = source;
     /**
      * @param {string} name
@@ -76,7 +79,7 @@ export class Live {
         handle(/** @type {MessageEvent<string>} */ (event).data);
       });
     on("version", this.#listener.onVersion);
-    on("tables", this.#listener.onTables);
+    on("parts", (data) => this.#listener.onParts(JSON.parse(data)));
     on("log", (data) => this.#listener.onLog(JSON.parse(data)));
     source.addEventListener("error", () => this.#lost());
     this.#watch(SILENCE_MS);

@@ -1,8 +1,8 @@
 // @ts-check
-// Starting and stopping services by the buttons, and telling how it goes in words that a screen reader
-// speaks. The buttons are forms that work without this; with it the page stays where it is.
+// Orders to services by the buttons: asked about where they interrupt, offered to be undone where they can be, and told
+// of in words that a screen reader speaks. The buttons are forms that work without this; with it the page stays where it is.
 
-const NOTICE_MS = 8000;
+const NOTICE_MS = 10000;
 
 /** @type {Map<string, string>} the last known status of each service */
 const statuses = new Map();
@@ -10,27 +10,65 @@ const statuses = new Map();
 const ordered = new Set();
 
 /**
- * @param {HTMLElement} tables
- * @param {(text: string, isError?: boolean) => void} tell
+ * @param {(text: string, isError?: boolean, undo?: () => void) => void} tell
  */
-export function listenForOrders(tables, tell) {
-  tables.addEventListener("submit", async (event) => {
-    event.preventDefault();
+export function listenForOrders(tell) {
+  document.addEventListener("submit", async (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
     const button = form.querySelector("button");
-    if (!button || button.getAttribute("aria-disabled") === "true") return;
-    const service = button.dataset.service ?? "";
+    if (form.method !== "post" || !button?.dataset.service) return;
+    event.preventDefault();
+    if (button.getAttribute("aria-disabled") === "true") return;
+    const { question, undo, service, action = "order" } = button.dataset;
+    const words = button.textContent?.trim() ?? action;
+    const address = form.action;
+    form.closest("details")?.removeAttribute("open");
+    if (question && !(await isSure(question, button))) return;
     button.setAttribute("aria-disabled", "true");
     button.setAttribute("aria-busy", "true");
-    ordered.add(service);
-    try {
-      const response = await fetch(form.action, { method: "POST", headers: { accept: "application/json" } });
-      if (!response.ok) tell(await problemIn(response), true);
-    } catch {
-      tell(`${button.dataset.action} ${service}: the daemon cannot be reached`, true);
-    }
+    const isTaken = await give(address, service, words, tell);
     // The next tables say what the button does from now on.
     button.removeAttribute("aria-busy");
+    if (!isTaken) button.removeAttribute("aria-disabled");
+    else tell(`${words}: ordered`, false, undo ? () => void give(undo, service, `undo of ${words}`, tell) : undefined);
+  });
+}
+
+/**
+ * Gives an order and says so if it is not taken.
+ * @param {string} address
+ * @param {string} service
+ * @param {string} words
+ * @param {(text: string, isError?: boolean) => void} tell
+ */
+async function give(address, service, words, tell) {
+  ordered.add(service);
+  try {
+    const response = await fetch(address, { method: "POST", headers: { accept: "application/json" } });
+    if (!response.ok) tell(await problemIn(response), true);
+    return response.ok;
+  } catch {
+    tell(`${words}: the daemon cannot be reached`, true);
+    return false;
+  }
+}
+
+/**
+ * Asks in the page's dialog; the focus returns to the button by itself.
+ * @param {string} question
+ * @param {HTMLButtonElement} button
+ * @returns {Promise<boolean>}
+ */
+function isSure(question, button) {
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("question"));
+  const text = /** @type {HTMLElement} */ (document.getElementById("question-text"));
+  const yes = /** @type {HTMLElement} */ (document.getElementById("question-yes"));
+  text.textContent = question;
+  yes.textContent = button.firstChild?.textContent ?? "Yes";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
 }
 
@@ -43,13 +81,28 @@ async function problemIn(response) {
   }
 }
 
-/**
- * Speaks of what changed since the last time: of services ordered about here, and of any that fail.
- * @param {HTMLElement} tables
- */
-export function noteStatuses(tables) {
-  for (const row of tables.querySelectorAll("table.services tbody tr")) {
-    const { key: name = "", status = "" } = /** @type {HTMLElement} */ (row).dataset;
+/** Menus close when one looks elsewhere, or by Escape, which returns to what opened them. */
+export function closeMenus() {
+  const others = (/** @type {Node | null} */ kept) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!kept || !menu.contains(kept)) menu.removeAttribute("open");
+    }
+  };
+  document.addEventListener("pointerdown", (event) => others(/** @type {Node} */ (event.target)));
+  document.addEventListener("focusin", (event) => others(/** @type {Node} */ (event.target)));
+  document.addEventListener("keydown", (event) => {
+    const menu = /** @type {Element} */ (event.target).closest("details.menu[open]");
+    if (event.key !== "Escape" || !menu) return;
+    menu.removeAttribute("open");
+    menu.querySelector("summary")?.focus();
+  });
+}
+
+/** Speaks of what changed since the last time: of services ordered about here, and of any that fail. */
+export function noteStatuses() {
+  for (const element of document.querySelectorAll("table.services tbody tr, .service-head")) {
+    const { key = "", service, status = "" } = /** @type {HTMLElement} */ (element).dataset;
+    const name = service ?? key;
     const before = statuses.get(name);
     statuses.set(name, status);
     if (before === undefined || before === status) continue;
@@ -60,17 +113,30 @@ export function noteStatuses(tables) {
 }
 
 /**
- * Shows a line for a while.
+ * Shows a line for a while, longer while somebody is at it.
  * @param {string} text
  * @param {boolean} [isError]
+ * @param {() => void} [undo]
  */
-export function announce(text, isError = false) {
+export function announce(text, isError = false, undo) {
   const notices = document.getElementById("notices");
   if (!notices) return;
   const notice = document.createElement("p");
   notice.textContent = text;
   if (isError) notice.dataset.bad = "true";
+  if (undo) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "undo";
+    button.textContent = "Undo";
+    button.addEventListener("click", () => {
+      notice.remove();
+      undo();
+    });
+    notice.append(" ", button);
+  }
   notices.append(notice);
   while (notices.childElementCount > 4) notices.firstElementChild?.remove();
-  setTimeout(() => notice.remove(), NOTICE_MS);
+  const go = () => (notice.matches(":hover, :focus-within") ? setTimeout(go, 1000) : notice.remove());
+  setTimeout(go, NOTICE_MS);
 }

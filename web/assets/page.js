@@ -1,26 +1,16 @@
 // @ts-check
-// The page's entry: connects the live stream with the tables, the orders and the console log.
-// Without it the page still shows everything, as of when it was loaded.
+// The entry of the live pages: connects the live stream with the tables, the orders, the log and, where a page has them,
+// the charts and the form that tries methods. Without it a page still shows everything, as of when it was loaded.
 
 import { Console } from "./console.js";
+import { Grid } from "./grid.js";
 import { Live } from "./live.js";
 import { morph } from "./morph.js";
-import { announce, listenForOrders, noteStatuses } from "./orders.js";
+import { announce, closeMenus, listenForOrders, noteStatuses } from "./orders.js";
 
-/**
- * The element with that id, which the page always has.
- * @param {string} id
- * @returns {HTMLElement}
- */
-function byId(id) {
-  const element = document.getElementById(id);
-  if (!element) throw new Error(`the page has no #${id}`);
-  return element;
-}
-
-const tables = byId("tables");
-const connection = byId("connection");
-const log = new Console(byId("log"));
+const connection = /** @type {HTMLElement} */ (document.getElementById("connection"));
+const log = new Console(/** @type {HTMLElement} */ (document.getElementById("log")));
+const grid = new Grid();
 
 const WORDS = {
   live: "live",
@@ -29,18 +19,30 @@ const WORDS = {
   paused: "paused while hidden",
 };
 
-const live = new Live(() => log.cursor, {
+let isFirst = true;
+
+/** The stream that belongs to this page's address. */
+const address = location.pathname === "/" ? "/live" : `/live${location.pathname}`;
+
+const live = new Live(address, () => log.cursor, {
   onState(state) {
     connection.dataset.state = state;
     const word = connection.querySelector(".word");
     if (word && word.textContent !== WORDS[state]) word.textContent = WORDS[state];
     document.body.classList.toggle("stale", state === "lost");
   },
-  onTables(markup) {
-    const template = document.createElement("template");
-    template.innerHTML = markup;
-    morph(tables, template.content);
-    noteStatuses(tables);
+  onParts(parts) {
+    for (const [name, markup] of Object.entries(parts)) {
+      const place = document.querySelector(`[data-part="${name}"]`);
+      if (!place) continue;
+      const template = document.createElement("template");
+      template.innerHTML = markup;
+      grid.arrange(template.content);
+      morph(place, template.content);
+    }
+    noteStatuses();
+    if (isFirst) void loadTheRest();
+    isFirst = false;
   },
   onLog: (page) => log.add(page),
   onVersion(version) {
@@ -49,6 +51,15 @@ const live = new Live(() => log.cursor, {
   },
 });
 
-noteStatuses(tables);
-listenForOrders(tables, announce);
+/** What is heavy comes once the tables are live. */
+async function loadTheRest() {
+  const [charts, attempt] = [document.getElementById("charts"), document.getElementById("try")];
+  if (charts) new (await import("./charts.js")).Charts(charts).start();
+  if (attempt) new (await import("./try.js")).Attempt(attempt);
+}
+
+grid.start();
+noteStatuses();
+listenForOrders(announce);
+closeMenus();
 live.start();

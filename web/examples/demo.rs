@@ -74,6 +74,7 @@ async fn live(daemon: Arc<FakeDaemon>) {
                     calls.total_ns = calls.count * (9_000 + 41_000 * index as u64);
                     calls.mean_ns = calls.total_ns.checked_div(calls.count);
                     calls.p50_ns = calls.mean_ns.map(|mean| mean * 4 / 5);
+                    calls.p90_ns = calls.mean_ns.map(|mean| mean * 3);
                     calls.p99_ns = calls.mean_ns.map(|mean| mean * 9);
                 }
                 for (index, worker) in service.workers.iter_mut().enumerate() {

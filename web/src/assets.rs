@@ -1,5 +1,5 @@
-//! Style and scripts, embedded at build time. Their address carries a hash of all of them, so that
-//! browsers may keep them for ever and never mix versions.
+//! Style and scripts, embedded at build time: our own as they are, libraries as `build.rs` has compressed them. Their address
+//! carries a hash of all of them, so that browsers may keep them for ever and never mix versions.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -17,23 +17,52 @@ use crate::problem;
 struct Asset {
     name: &'static str,
     content_type: &'static str,
-    content: &'static str,
+    content: &'static [u8],
+    is_compressed: bool,
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// One of our own.
+macro_rules! own {
+    ($name:literal, $content_type:expr) => {
+        Asset {
+            name: $name,
+            content_type: $content_type,
+            content: include_bytes!(concat!("../assets/", $name)),
+            is_compressed: false,
+        }
+    };
+}
+
+/// One that a crate carries.
+macro_rules! library {
+    ($name:literal, $content_type:expr) => {
+        Asset {
+            name: $name,
+            content_type: $content_type,
+            content: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
+            is_compressed: true,
+        }
+    };
+}
 
 const ASSETS: &[Asset] = &[
-    Asset {
-        name: "style.css",
-        content_type: "text/css; charset=utf-8",
-        content: include_str!("../assets/style.css"),
-    },
-    Asset { name: "icon.svg", content_type: "image/svg+xml", content: include_str!("../assets/icon.svg") },
-    Asset { name: "page.js", content_type: SCRIPT, content: include_str!("../assets/page.js") },
-    Asset { name: "live.js", content_type: SCRIPT, content: include_str!("../assets/live.js") },
-    Asset { name: "morph.js", content_type: SCRIPT, content: include_str!("../assets/morph.js") },
-    Asset { name: "orders.js", content_type: SCRIPT, content: include_str!("../assets/orders.js") },
-    Asset { name: "console.js", content_type: SCRIPT, content: include_str!("../assets/console.js") },
+    own!("style.css", STYLE),
+    own!("icon.svg", "image/svg+xml"),
+    own!("page.js", SCRIPT),
+    own!("live.js", SCRIPT),
+    own!("morph.js", SCRIPT),
+    own!("orders.js", SCRIPT),
+    own!("console.js", SCRIPT),
+    own!("grid.js", SCRIPT),
+    own!("charts.js", SCRIPT),
+    own!("try.js", SCRIPT),
+    own!("api.js", SCRIPT),
+    library!("plotly.js", SCRIPT),
+    library!("swagger-ui-bundle.js", SCRIPT),
+    library!("swagger-ui.css", STYLE),
 ];
 
 /// The hash of all assets, in hexadecimal.
@@ -78,5 +107,10 @@ fn respond(asset: &Asset, headers: &HeaderMap, cache: &'static str) -> Response 
     if is_known {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, asset.content_type)], asset.content).into_response()
+    let kind = [(header::CONTENT_TYPE, asset.content_type)];
+    if asset.is_compressed {
+        // Every browser takes it; it is kept in no other form.
+        return (caching, kind, [(header::CONTENT_ENCODING, "gzip")], asset.content).into_response();
+    }
+    (caching, kind, asset.content).into_response()
 }

@@ -8,6 +8,7 @@
 
 use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
+use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 use shmrpc_core::{
     RpcError,
@@ -64,6 +65,13 @@ pub trait Daemon: Send + Sync + 'static {
     /// A service's own error is a [`Reply`] whose status is `ServiceError`.
     fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>>;
 
+    /// Runs a method that streams to its caller; what [`call`](Self::call) says holds here too. Dropping the stream
+    /// cancels the call.
+    fn stream<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+        let refusal = RpcError::Refused(format!("{}.{} cannot be streamed here", call.service, call.method));
+        Box::pin(std::future::ready(Err(refusal)))
+    }
+
     /// Lines of the console log, oldest first, at most `limit`: those after the cursor `after`, or
     /// without one the newest. See [`LogTail`](crate::log::LogTail), which does this.
     fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage;
@@ -82,6 +90,18 @@ pub trait Daemon: Send + Sync + 'static {
     /// Tells the cursor of the newest line whenever there is one; streams then ask
     /// [`log_since`](Self::log_since). A slow reader therefore never holds lines back in a queue.
     fn log_changes(&self) -> watch::Receiver<u64>;
+}
+
+/// What comes of a streaming call: items, and at the end the reply or an error.
+pub type CallStream = Pin<Box<dyn Stream<Item = Result<Part, RpcError>> + Send>>;
+
+/// A part of a [`CallStream`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// An item, encoded as the call's door says.
+    Item(Vec<u8>),
+    /// The end.
+    Reply(Reply),
 }
 
 /// What can be done with a service.

@@ -8,7 +8,7 @@ use crate::{
     admission::{Peer, Rules},
     log::{LogLine, LogPage, LogStream},
     options::WebOptions,
-    page,
+    page::{self, Trends},
     snapshot::Snapshot,
 };
 
@@ -123,14 +123,19 @@ fn log_line(data: &[u8]) {
     let shown = page::shown_log(&Snapshot::default(), &page);
     assert!(shown.texts().all(|text| !text.contains(acts)), "{page:?}");
     let marks = |page: &LogPage| page::rendered_lines(page).matches(['<', '"']).count();
-    assert_eq!(marks(&page), marks(&line(b"echo", b"plain")), "{page:?}");
+    // A part with a style has an element with a class.
+    assert_eq!(marks(&page), marks(&line(b"echo", b"plain")) + 4 * shown.styled(), "{page:?}");
 }
 
 /// A snapshot with any names and numbers in it, as a page.
 fn whole_page(data: &[u8]) {
     let Ok(snapshot) = serde_json::from_slice::<Snapshot>(data) else { return };
-    let page = page::render(&snapshot, &LogPage::default(), PAGE_SECRET).into_string();
+    let page = page::render(&snapshot, &Trends::new(), &LogPage::default(), PAGE_SECRET).into_string();
     assert_eq!(page.matches("<script").count(), 1, "{snapshot:?}");
+    for service in &snapshot.services {
+        let page = page::render_service(service, PAGE_SECRET).into_string();
+        assert_eq!(page.matches("<script").count(), 0, "{service:?}");
+    }
 }
 
 fn admission_seeds() -> Vec<Vec<u8>> {

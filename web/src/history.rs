@@ -2,6 +2,7 @@
 //! a [`Daemon`](crate::Daemon) for them and shows them. Keeps nothing: the daemon has the store.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::log::{LogLine, LogPage, LogStream};
 
@@ -9,7 +10,7 @@ use crate::log::{LogLine, LogPage, LogStream};
 pub const MAX_POINTS: usize = 2000;
 
 /// One measured quantity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Series {
     /// CPU: 1 is one CPU kept busy.
@@ -176,7 +177,7 @@ impl HistoryQuery {
 }
 
 /// Time series of one subject: point `i` is about the time from `from_ms + i × step_ms` up to the next point.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryPage {
     /// The service; empty: the daemon itself.
     pub service: String,
@@ -195,7 +196,7 @@ pub struct HistoryPage {
 }
 
 /// One quantity. A hole is `None`: nobody looked then, or there was nothing to be seen, as no percentile without calls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Column {
     /// Which.
     pub series: Series,
@@ -212,7 +213,7 @@ pub struct Column {
 }
 
 /// A process that was there for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerSpan {
     /// Its process id.
     pub pid: u32,

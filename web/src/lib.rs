@@ -21,6 +21,7 @@ pub mod history;
 mod local;
 pub mod log;
 mod metrics;
+mod openapi;
 mod options;
 mod page;
 mod plain_json;
@@ -29,7 +30,7 @@ mod routes;
 mod server;
 pub mod snapshot;
 
-pub use daemon::{Action, Call, ControlError, Daemon, DaemonFuture, ScaleTo};
+pub use daemon::{Action, Call, CallStream, ControlError, Daemon, DaemonFuture, Part, ScaleTo};
 pub use history::{Column, EventQuery, HistoryPage, HistoryQuery, Series, WorkerSpan};
 pub use local::serve_local;
 pub use log::{LogLine, LogPage, LogStream, LogTail};

@@ -24,6 +24,7 @@ use crate::{
     admission::Rules,
     daemon::Daemon,
     options::WebOptions,
+    page::TrendWatch,
     problem::{self, Problem},
     routes,
     server::Shared,
@@ -53,7 +54,7 @@ pub async fn serve_local(
     // No page is shown here, so there is no page token to know.
     let rules = Rules::new(&options, String::new());
     let (uids, header_timeout) = (options.allowed_uids.clone(), options.header_timeout);
-    let shared = Arc::new(Shared { daemon, options, is_closing, rules });
+    let shared = Arc::new(Shared { daemon, options, is_closing, rules, trends: TrendWatch::default() });
     let routes = routes::router(&shared).layer(from_fn(present));
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);

@@ -12,9 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 /// A line of the console log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
     /// Its place: cursors grow, with gaps or without. A daemon begins them at its start time in
     /// microseconds since 1970, so that none comes again after a restart; they fit into a JSON number.
@@ -40,7 +41,7 @@ pub fn utc(time_ms: u64) -> String {
 }
 
 /// Where a line of the console log came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// A worker's standard output.
@@ -67,7 +68,7 @@ impl LogStream {
 }
 
 /// Some lines, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogPage {
     /// The lines.
     pub lines: Vec<LogLine>,

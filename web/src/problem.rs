@@ -75,7 +75,7 @@ impl Problem {
         self.status.canonical_reason().unwrap_or("Error")
     }
 
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut document = json!({
             "title": self.title(),
             "status": self.status.as_u16(),

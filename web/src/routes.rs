@@ -2,8 +2,8 @@
 //!
 //! | address | what |
 //! |---|---|
-//! | `GET /` | the page |
-//! | `GET /live` | the page's own event stream |
+//! | `GET /`, `/services/{name}`, `/events`, `/api` | the pages |
+//! | `GET /live`, `/live/services/{name}`, `/live/events` | the pages' own event streams |
 //! | `GET /assets/{hash}/{name}` | style and scripts |
 //! | `GET /api/v1/services` | everything |
 //! | `GET /api/v1/services/{name}` | one service |
@@ -14,11 +14,13 @@
 //! | `POST` (`GET` where read-only) `/api/v1/services/{name}/methods/{method}` | a call |
 //! | `GET /api/v1/services/{name}/history`, `/api/v1/history` | time series of a service, of the daemon |
 //! | `GET /api/v1/events` | what the daemon has done |
+//! | `GET /api/v1/openapi.json` | all of this for programs, with the methods of the services |
 //! | `GET /metrics` | counters and gauges for Prometheus |
 //! | `GET /api/v1/stream` | everything, again and again |
 //! | `GET /api/v1/logs`, `/api/v1/logs/stream` | the console log |
 
 mod call;
+mod download;
 mod history;
 mod logs;
 mod services;
@@ -33,16 +35,23 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use crate::{assets, page, problem, server::Shared};
+pub(crate) use self::services::NO_STORE;
+use crate::{assets, openapi, page, problem, server::Shared};
 
 /// Every address with what answers there.
-fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 19] {
+fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 25] {
     [
-        ("/", get(page::index)),
-        ("/live", get(streams::live)),
+        ("/", get(page::overview)),
+        ("/services/{name}", get(page::service)),
+        ("/events", get(page::events)),
+        ("/api", get(page::api)),
+        ("/live", get(streams::live_overview)),
+        ("/live/services/{name}", get(streams::live_service)),
+        ("/live/events", get(streams::live_events)),
         ("/favicon.ico", get(assets::icon)),
         ("/assets/{hash}/{name}", get(assets::asset)),
         ("/metrics", get(services::metrics)),
+        ("/api/v1/openapi.json", get(openapi::show)),
         ("/api/v1/services", get(services::all)),
         ("/api/v1/services/{name}", get(services::one)),
         ("/api/v1/services/{name}/{action}", post(services::order)),

@@ -36,6 +36,7 @@ use crate::{
     admission::{Peer, Rules},
     daemon::Daemon,
     options::WebOptions,
+    page::TrendWatch,
     problem::{self, Problem},
     routes,
 };
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     /// Becomes true when event streams are to end.
     pub(crate) is_closing: watch::Receiver<bool>,
     pub(crate) rules: Rules,
+    /// What the overview shows of the last minutes.
+    pub(crate) trends: TrendWatch,
 }
 
 /// Serves the page and the REST API on `listener` until `shutdown` resolves; then lets requests that are
@@ -71,7 +74,7 @@ pub async fn serve(
     let (closing, is_closing) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(options.max_connections.max(1)));
     let rules = Rules::new(&options, random_token()?);
-    let shared = Arc::new(Shared { daemon, options, is_closing, rules });
+    let shared = Arc::new(Shared { daemon, options, is_closing, rules, trends: TrendWatch::default() });
     let routes = routes::router(&shared).layer(from_fn_with_state(Arc::clone(&shared), guard));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -164,7 +167,7 @@ async fn look_up_peer(local: SocketAddr, remote: SocketAddr) -> Peer {
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -3,16 +3,17 @@
 //! The supervisor fills it in, REST serialises it as it stands (so field names are part of the API), and
 //! the page formats it. Nothing here measures, and nothing here formats.
 
-use std::{fmt, iter::Sum, time::Duration};
+use std::{fmt, iter::Sum, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use shmrpc_core::{
     method::MethodDescription,
     observe::{LatencyHistogram, MethodCounters},
 };
+use utoipa::ToSchema;
 
 /// One daemon at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// When it was taken, in milliseconds since 1970.
     pub time_ms: u64,
@@ -39,7 +40,7 @@ impl Snapshot {
 }
 
 /// One section of the ini file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceSnapshot {
     /// The name that URLs, logs and endpoints use, with its prefix (`PREFIX.NAME`) if it has one.
     pub name: String,
@@ -83,7 +84,11 @@ pub struct ServiceSnapshot {
     pub restarts: u64,
     /// Since when it has been running without a break; `None` while it does not run.
     pub uptime_ms: Option<u64>,
+    /// What the ini file says of it, for the page alone; empty: nothing is known.
+    #[serde(skip)]
+    pub ini_section: Arc<str>,
     /// Its methods in source order; known once a worker has started, or from `--describe`.
+    #[schema(value_type = Vec<crate::openapi::Method>)]
     pub methods: Vec<MethodSnapshot>,
 }
 
@@ -96,7 +101,7 @@ impl ServiceSnapshot {
 }
 
 /// The states of a service, named as in supervisord.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceStatus {
     /// Not running, because somebody stopped it or it was never started.
@@ -150,7 +155,7 @@ impl fmt::Display for ServiceStatus {
 }
 
 /// One process of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerSnapshot {
     /// Its process id.
     pub pid: u32,
@@ -169,7 +174,7 @@ pub struct WorkerSnapshot {
 }
 
 /// What a worker process is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     /// Started, not yet ready.
@@ -193,7 +198,7 @@ impl WorkerState {
 }
 
 /// What a process, or all processes of a service together, use of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Share of one CPU over the last sampling interval: 1.0 is one CPU kept busy.
     pub cpu_share: f64,
@@ -288,6 +293,9 @@ pub struct CallStatistics {
     pub mean_ns: Option<u64>,
     /// Half of the calls took no longer.
     pub p50_ns: Option<u64>,
+    /// 9 of 10 calls took no longer.
+    #[serde(default)]
+    pub p90_ns: Option<u64>,
     /// 99 of 100 calls took no longer.
     pub p99_ns: Option<u64>,
 }
@@ -303,6 +311,7 @@ impl From<&MethodCounters> for CallStatistics {
             total_ns: nanos(counters.total),
             mean_ns: (counters.calls > 0).then(|| nanos(counters.mean())),
             p50_ns: counters.latency.quantile(0.5).map(nanos),
+            p90_ns: counters.latency.quantile(0.9).map(nanos),
             p99_ns: counters.latency.quantile(0.99).map(nanos),
         }
     }

@@ -5,6 +5,8 @@
 //! The grammar: `[section]`, `key = value`, and comments that begin a line with `#` or `;`. Keys are
 //! case-insensitive. White space around names and values does not count. A value ends with its line.
 
+use std::fmt;
+
 use super::diagnostic::{Diagnostic, Diagnostics};
 
 /// A parsed file.
@@ -21,6 +23,13 @@ pub(super) struct Section {
     pub(super) line: usize,
     /// The entries in file order, no key twice.
     pub(super) entries: Vec<Entry>,
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[{}]", self.name)?;
+        self.entries.iter().try_for_each(|entry| writeln!(f, "{} = {}", entry.key, entry.value))
+    }
 }
 
 /// One `key = value`.

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
@@ -33,6 +33,8 @@ pub struct ServiceSettings {
     pub section: String,
     /// The section's line.
     pub line: usize,
+    /// The section as it was understood, for people to read.
+    pub written: Arc<str>,
     /// What its workers run.
     pub source: Source,
     /// The line that names the program.
@@ -295,6 +297,7 @@ pub(super) fn read(
     Some(ServiceSettings {
         section: section.name.clone(),
         line: section.line,
+        written: section.to_string().into(),
         source,
         source_line,
         port,

@@ -16,8 +16,9 @@ mod steps;
 #[allow(dead_code, reason = "shared with shmrpc-web's tests, which use more of it")]
 mod webdriver;
 
-use std::process::ExitCode;
+use std::{net::TcpListener, process::ExitCode, time::Duration};
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use shmrpc::{
     json_method, raw_method,
@@ -69,13 +70,16 @@ fn main() -> ExitCode {
 fn the_page_of_the_real_daemon() {
     let Some(browser) = webdriver::Browser::start(NAME) else { return };
     let this = std::env::current_exe().expect("this program has a path");
+    // The same port before and after a restart.
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let ini = format!(
-        "[web monitor]\nhost = 127.0.0.1\nport = 0\n\n[defaults]\nlog_dir = logs\n\n\
+        "[web monitor]\nhost = 127.0.0.1\nport = {port}\n\n[defaults]\nlog_dir = logs\n\n\
          [Talker]\nimport_from = {}\nmin_proc_num = 2\n",
         this.display()
     );
     let scene = scene::Scene::new(&ini);
-    let mut daemon = scene.start(&[]);
+    let daemon = scene.start(&[]);
     daemon.status("talker", "running");
     let address = daemon.address().parse().expect("an address");
     let print = |line: &str| {
@@ -86,6 +90,27 @@ fn the_page_of_the_real_daemon() {
     let page = steps::Scene { url: format!("http://{address}"), service: "talker", print: &print };
     steps::use_the_page(&browser, &page);
     assert_counted(address);
+    the_daemon_dies_under_the_page(&browser, &scene, daemon);
+}
+
+/// The page says so, and comes back by itself; the workers have served on, and so their processes are the same.
+fn the_daemon_dies_under_the_page(
+    browser: &webdriver::Browser,
+    scene: &scene::Scene,
+    mut daemon: scene::Daemon<'_>,
+) {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let workers = "return [...document.querySelectorAll('#workers tbody tr')].map((row) => row.dataset.key).sort().join()";
+    let before = browser.run(workers, &[]);
+    browser.complaints();
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    let is_lost = "return document.getElementById('connection').innerText.includes('connection lost')";
+    browser.wait_until("the loss is shown", PATIENCE, is_lost, &[]);
+    let mut daemon = scene.start(&[]);
+    steps::wait_until_live(browser);
+    let are_back = format!("{} === arguments[0]", workers);
+    browser.wait_until("the same workers are shown", PATIENCE, &are_back, &[before]);
     daemon.stop();
 }
 

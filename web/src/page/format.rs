@@ -74,6 +74,15 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
+/// Something a second: `0`, `0.04`, `3.20`, `45.1`, `1,204`.
+pub(super) fn rate(per_s: f32) -> String {
+    match f64::from(per_s) {
+        r if r < 0.005 || !r.is_finite() => "0".into(),
+        r if r < 99.95 => three_digits(r),
+        r => count(r.round() as u64),
+    }
+}
+
 /// A share of one CPU: `0 %`, `0.4 %`, `12 %`, `135 %`.
 pub fn share(share: f64) -> String {
     let percent = share.max(0.0) * 100.0;
@@ -151,6 +160,11 @@ mod tests {
             (f64::NAN, "0 %"),
         ] {
             assert_eq!(plain(&share(value)), expected);
+        }
+        for (value, expected) in
+            [(0.0, "0"), (0.04, "0.04"), (3.2, "3.20"), (99.9, "99.9"), (1204.4, "1,204"), (f32::NAN, "0")]
+        {
+            assert_eq!(plain(&rate(value)), expected);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Calling a method over REST: by `POST` with a body in JSON or in the method's own encoding, by `GET`
 //! where the method changes nothing.
 //!
-//! What is checked here: that the method exists, is no stream, and may be called in that encoding. The
+//! What is checked here: that the method exists, takes no stream, and may be called in that encoding. The
 //! arguments are decoded in the worker.
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +18,7 @@ use shmrpc_core::{
     method::{MethodDescription, Shape},
 };
 
+use super::download;
 use crate::{
     daemon::Call,
     problem::{Problem, SHMRPC_STATUS},
@@ -81,8 +82,8 @@ fn find(shared: &Shared, service_name: &str, method_name: &str) -> Result<Method
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-method", detail));
     };
     let method = &method.description;
-    if method.shape != Shape::Unary {
-        let detail = format!("{service_name}.{method_name} streams, which REST cannot");
+    if matches!(method.shape, Shape::Upload | Shape::Duplex) {
+        let detail = format!("{service_name}.{method_name} takes a stream, which REST does not send");
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "streaming", detail));
     }
     if method.encoding.is_guarded() && !service.force_insecure_serialisation {
@@ -193,6 +194,9 @@ async fn run(
         Door::Native => body,
     };
     let call = Call { service, method: &method.name, door, body, deadline };
+    if method.shape == Shape::Download {
+        return Ok(download::answer(method, door, shared.daemon.stream(call).await?));
+    }
     let reply = shared.daemon.call(call).await?;
     answer(method, door, reply)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Query, State},
+    http::header,
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use super::services::NO_STORE;
 use crate::{
     daemon::Daemon,
     log::{LogLine, LogPage, LogStream},
+    page,
     plain_json::PlainJson,
     problem::Problem,
     server::Shared,
@@ -38,6 +40,20 @@ pub(super) struct Wanted {
     pub(super) pid: Option<u32>,
     /// Those that contain that.
     pub(super) text: Option<String>,
+    /// How they are sent.
+    #[serde(default)]
+    format: Format,
+}
+
+/// How lines are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// As a document of the API.
+    #[default]
+    Json,
+    /// As a file of text, made harmless.
+    Text,
 }
 
 impl Wanted {
@@ -81,5 +97,13 @@ pub(super) async fn lines(
     let Query(wanted) = wanted.map_err(|error| Problem::bad_request("bad-request", error.body_text()))?;
     wanted.check(&*shared.daemon)?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES);
-    Ok((NO_STORE, PlainJson(wanted.page(&*shared.daemon, wanted.after, limit))).into_response())
+    let page = wanted.page(&*shared.daemon, wanted.after, limit);
+    if wanted.format == Format::Text {
+        let headers = [
+            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+            (header::CONTENT_DISPOSITION, "attachment; filename=\"shmrpc.log\""),
+        ];
+        return Ok((NO_STORE, headers, page::as_text(&page)).into_response());
+    }
+    Ok((NO_STORE, PlainJson(page)).into_response())
 }

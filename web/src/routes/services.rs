@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{Path, Query, State, rejection::JsonRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Action, ScaleTo},
-    metrics,
+    metrics, page,
     problem::{self, Problem},
     server::Shared,
 };
 
 /// Answers show the moment; a cache would show another.
-pub(super) const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+pub(crate) const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 /// The whole [`Snapshot`](crate::Snapshot).
 pub(super) async fn all(State(shared): State<Arc<Shared>>) -> Response {
@@ -50,19 +50,46 @@ pub(super) struct Size {
     to: Value,
 }
 
+/// What a form says in its address.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    /// The size of a pool, in place of a body.
+    to: Option<String>,
+    /// The service whose page the form stands on; without it that was the overview.
+    next: Option<String>,
+}
+
 /// Fixes the size of a pool, or leaves it to the load: 202 with the service as it is now.
 pub(super) async fn scale(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
+    Query(form): Query<Form>,
+    headers: HeaderMap,
     size: Result<Json<Size>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let refuse = |text: String| Problem::bad_request("bad-request", text);
-    let Json(size) = size.map_err(|error| refuse(error.body_text()))?;
-    let text = size.to.as_str().map_or_else(|| size.to.to_string(), str::to_owned);
+    let text = match &form.to {
+        Some(to) => to.clone(),
+        None => {
+            let Json(size) = size.map_err(|error| refuse(error.body_text()))?;
+            size.to.as_str().map_or_else(|| size.to.to_string(), str::to_owned)
+        }
+    };
     let to: ScaleTo = text.parse().map_err(refuse)?;
     shared.daemon.scale(&name, to).await?;
+    tracing::info!(service = name, %to, "dashboard: size ordered");
+    ordered(&shared, &name, &form, &headers)
+}
+
+/// The answer to an order that was taken.
+fn ordered(shared: &Shared, name: &str, form: &Form, headers: &HeaderMap) -> Result<Response, Problem> {
+    if problem::wants_page(headers) {
+        let next = form.next.as_deref().map_or_else(|| "/".into(), page::service_address);
+        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, next)]).into_response());
+    }
     let snapshot = shared.daemon.snapshot();
-    let service = snapshot.service(&name).ok_or_else(|| Problem::no_such_service(&name))?;
+    let service = snapshot.service(name).ok_or_else(|| Problem::no_such_service(name))?;
     Ok((StatusCode::ACCEPTED, NO_STORE, Json(service)).into_response())
 }
 
@@ -90,6 +117,7 @@ pub(super) async fn shutdown(State(shared): State<Arc<Shared>>) -> Result<Respon
 pub(super) async fn order(
     State(shared): State<Arc<Shared>>,
     Path((name, action)): Path<(String, String)>,
+    Query(form): Query<Form>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(action) = Action::from_name(&action) else {
@@ -97,10 +125,5 @@ pub(super) async fn order(
     };
     shared.daemon.control(&name, action).await?;
     tracing::info!(service = name, action = action.name(), "dashboard: order given");
-    if problem::wants_page(&headers) {
-        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response());
-    }
-    let snapshot = shared.daemon.snapshot();
-    let service = snapshot.service(&name).ok_or_else(|| Problem::no_such_service(&name))?;
-    Ok((StatusCode::ACCEPTED, NO_STORE, Json(service)).into_response())
+    ordered(&shared, &name, &form, &headers)
 }

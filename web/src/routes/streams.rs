@@ -1,13 +1,13 @@
 //! Event streams (`text/event-stream`): the snapshot once a second, the console log line by line, and
-//! both together, ready for display, for the page itself.
+//! both together, ready for display, for the pages themselves.
 //!
 //! One stream a page, since browsers allow six connections to a host. Streams pull: a slow reader is
 //! simply served later, with the newest state and whatever lines are still kept.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName},
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -19,7 +19,16 @@ use tokio::{
 };
 
 use super::logs::{DEFAULT_LINES, Wanted};
-use crate::{assets, daemon::Daemon, log::LogPage, page, plain_json, problem::Problem, server::Shared};
+use crate::{
+    assets,
+    daemon::Daemon,
+    history::EventQuery,
+    log::LogPage,
+    page::{self, View},
+    plain_json,
+    problem::Problem,
+    server::Shared,
+};
 
 /// Between two deliveries of lines: those that arrive meanwhile travel together.
 const GATHER: Duration = Duration::from_millis(80);
@@ -74,31 +83,93 @@ pub(super) async fn log_lines(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-/// The page's stream: `version` first (another one than the page's own: it reloads), then `tables` with
-/// markup once a second and `log` with lines ready for display as they come.
-pub(crate) async fn live(
+/// The overview's stream: `version` first (another one than the page's own: it reloads), then `parts` with markup once a
+/// second, as far as it has changed, and `log` with lines ready for display as they come.
+pub(crate) async fn live_overview(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let feed = LogFeed::new(&shared, wanted, &headers, LINES_AT_ONCE)?;
-    let source = (false, feed, ticks(&shared), shared.is_closing.clone(), shared);
-    let events = stream::unfold(source, async |(is_greeted, mut feed, mut ticks, mut is_closing, shared)| {
-        if !is_greeted {
-            let version = Event::default().event("version").data(assets::hash());
-            return Some((Ok(version), (true, feed, ticks, is_closing, shared)));
-        }
-        let event = tokio::select! {
-            _ = is_closing.wait_for(|&is_closing| is_closing) => return None,
-            page = feed.next() => log_event(&shared, &page),
-            _ = ticks.tick() => {
-                let tables = page::tables(&shared.daemon.snapshot(), shared.rules.page_token()).into_string();
-                Event::default().event("tables").data(tables.replace('\r', " "))
-            }
-        };
-        Some((Ok(event), (true, feed, ticks, is_closing, shared)))
-    });
+    live(shared, View::Overview, wanted, &headers)
+}
+
+/// The same for the page of a service.
+pub(crate) async fn live_service(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    live(shared, View::Service(name), wanted, &headers)
+}
+
+/// The same for the page of events.
+pub(crate) async fn live_events(
+    State(shared): State<Arc<Shared>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    live(shared, View::Events, wanted, &headers)
+}
+
+fn live(
+    shared: Arc<Shared>,
+    view: View,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    headers: &HeaderMap,
+) -> Result<Events<impl Stream<Item = Result<Event, Infallible>> + use<>>, Problem> {
+    let mut feed = LogFeed::new(&shared, wanted, headers, LINES_AT_ONCE)?;
+    match &view {
+        View::Overview => {}
+        View::Service(name) => feed.wanted.service = Some(name.clone()),
+        View::Events => feed.keeps_events = true,
+    }
+    feed.wanted.check(&*shared.daemon)?;
+    let watch = LiveWatch {
+        ticks: ticks(&shared),
+        is_closing: shared.is_closing.clone(),
+        shared,
+        view,
+        feed,
+        sent: None,
+    };
+    let events = stream::unfold(watch, async |mut watch| Some((Ok(watch.next().await?), watch)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// One open page.
+struct LiveWatch {
+    shared: Arc<Shared>,
+    view: View,
+    feed: LogFeed,
+    ticks: Interval,
+    is_closing: watch::Receiver<bool>,
+    /// The parts as the page has them; `None`: it has not even been greeted.
+    sent: Option<[(&'static str, String); 2]>,
+}
+
+impl LiveWatch {
+    async fn next(&mut self) -> Option<Event> {
+        let Some(sent) = &mut self.sent else {
+            self.sent = Some(Default::default());
+            return Some(Event::default().event("version").data(assets::hash()));
+        };
+        let news = tokio::select! {
+            _ = self.is_closing.wait_for(|&is_closing| is_closing) => return None,
+            page = self.feed.next() => Some(page),
+            _ = self.ticks.tick() => None,
+        };
+        if let Some(page) = news {
+            return Some(log_event(&self.shared, &page));
+        }
+        let snapshot = self.shared.daemon.snapshot();
+        let now = page::live(&self.shared, &self.view, &snapshot).await.into_pairs();
+        let changed = now.iter().zip(&*sent).filter(|(now, sent)| now != sent);
+        let changed: BTreeMap<_, _> = changed.map(|((name, markup), _)| (name, markup)).collect();
+        let event = json_event("parts", &changed);
+        *sent = now;
+        Some(event)
+    }
 }
 
 fn log_event(shared: &Shared, page: &LogPage) -> Event {
@@ -126,6 +197,8 @@ struct LogFeed {
     daemon: Arc<dyn Daemon>,
     changes: watch::Receiver<u64>,
     wanted: Wanted,
+    /// Events, also those of daemons before this one, in place of what is printed.
+    keeps_events: bool,
     cursor: Option<u64>,
     lines_at_once: usize,
     not_before: Instant,
@@ -152,8 +225,17 @@ impl LogFeed {
             cursor: last_id.or(wanted.after),
             lines_at_once: wanted.limit.map_or(lines_at_once, |limit| limit.clamp(1, lines_at_once)),
             wanted,
+            keeps_events: false,
             not_before: Instant::now(),
         })
+    }
+
+    async fn page(&self) -> LogPage {
+        if !self.keeps_events {
+            return self.wanted.page(&*self.daemon, self.cursor, self.lines_at_once);
+        }
+        let (after, limit) = (self.cursor, self.lines_at_once);
+        self.daemon.events(EventQuery { after, service: None, from_ms: 0, to_ms: u64::MAX, limit }).await
     }
 
     /// The next lines, at least one; waits for them. May be dropped while it waits.
@@ -161,7 +243,7 @@ impl LogFeed {
         loop {
             tokio::time::sleep_until(self.not_before).await;
             let newest = *self.changes.borrow_and_update();
-            let page = self.wanted.page(&*self.daemon, self.cursor, self.lines_at_once);
+            let page = self.page().await;
             match page.lines.last() {
                 Some(last) => {
                     self.cursor = Some(last.cursor);

@@ -82,7 +82,7 @@ fn a_browsers_change_needs_the_pages_token() {
 #[test]
 fn answers_are_kept_to_themselves() {
     let server = TestServer::start();
-    for target in targets().iter().filter(|target| !target.ends_with("live") && !target.contains("stream")) {
+    for target in targets().iter().filter(|target| !target.contains("live") && !target.contains("stream")) {
         for method in METHODS {
             let answer = send(server.address, method, target, &[], b"");
             let policy = answer.header("content-security-policy").unwrap_or_default();

@@ -116,14 +116,19 @@ fn a_buttons_focus_and_an_opened_part_survive_the_updates() {
     let server = TestServer::with(options);
     browser.open(&format!("http://{}", server.address));
     steps::wait_until_live(&browser);
-    let prepare = "document.querySelector('#workers details').open = true;
-        document.querySelector('button[data-service=echo_serv]').focus()";
+    let prepare = "document.querySelector('button[data-service=echo_serv]').focus();
+        document.querySelector('tr[data-key=reports] details').open = true";
     browser.run(prepare, &[]);
+    let updates = server.daemon.snapshots_taken();
+    while server.daemon.snapshots_taken() < updates + 10 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(browser.run("return document.querySelector('tr[data-key=reports] details').open", &[]), true);
     browser.run("document.activeElement.click()", &[]);
+    browser.click("#question-yes");
     steps::wait_for_status(&browser, "echo_serv", "stopped");
     let focus = "return document.activeElement.dataset.service + ' ' + document.activeElement.dataset.action";
     assert_eq!(browser.run(focus, &[]), "echo_serv start");
-    assert_eq!(browser.run("return document.querySelector('#workers details').open", &[]), true);
     let spoken = "return document.getElementById('notices').textContent.includes('echo_serv: stopped')";
     browser.wait_until("the change is told", PATIENCE, spoken, &[]);
 }

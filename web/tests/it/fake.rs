@@ -16,9 +16,9 @@ use shmrpc_core::{
     observe::LatencyHistogram,
 };
 use shmrpc_web::{
-    Action, Call, CallStatistics, Column, ControlError, Daemon, DaemonFuture, HistoryPage, HistoryQuery,
-    LogPage, LogStream, LogTail, MethodSnapshot, Series, ServiceSnapshot, ServiceStatus, Snapshot, Usage,
-    WorkerSnapshot, WorkerSpan, WorkerState,
+    Action, Call, CallStatistics, CallStream, Column, ControlError, Daemon, DaemonFuture, HistoryPage,
+    HistoryQuery, LogPage, LogStream, LogTail, MethodSnapshot, Part, Series, ServiceSnapshot, ServiceStatus,
+    Snapshot, Usage, WorkerSnapshot, WorkerSpan, WorkerState,
 };
 use tokio::sync::watch;
 
@@ -44,7 +44,7 @@ impl FakeDaemon {
         let services = vec![echo_service(), service("reports", "Reports", "Nightly reports.", Some(5601))];
         let mut state = State { services, changes: Vec::new(), next_pid: 4200 };
         state.settle("echo_serv", ServiceStatus::Running);
-        let log = LogTail::new(5000, 1 << 20);
+        let log = LogTail::new(5000, 4 << 20);
         log.push("", None, LogStream::Daemon, "2 services configured".into());
         Arc::new(Self {
             log,
@@ -156,10 +156,22 @@ impl Daemon for FakeDaemon {
         })
     }
 
+    fn stream<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+        let reply = Reply { status: Status::Ok, body: call.body.to_vec() };
+        let items = (1..=3).map(|i: u8| Ok(Part::Item(i.to_string().into_bytes())));
+        let parts: Vec<_> = items.chain([Ok(Part::Reply(reply))]).collect();
+        Box::pin(std::future::ready(Ok(Box::pin(futures_util::stream::iter(parts)) as CallStream)))
+    }
+
     fn history(&self, query: HistoryQuery) -> DaemonFuture<'_, HistoryPage> {
         let mut page = query.grid(1000);
-        for column in &mut page.columns {
-            draw(column, page.from_ms, page.step_ms);
+        let known = self.state().services.iter().find(|s| s.name == query.service).map(|s| s.status);
+        if matches!(known, Some(ServiceStatus::Running) | None) {
+            // Each service has waves of its own.
+            let shift_ms = query.service.bytes().map(u64::from).sum::<u64>() * 977;
+            for column in &mut page.columns {
+                draw(column, page.from_ms + shift_ms, page.step_ms);
+            }
         }
         if let (Some(service), None) =
             (self.state().services.iter().find(|s| s.name == query.service), query.worker)
@@ -205,7 +217,10 @@ fn draw(column: &mut Column, from_ms: u64, step_ms: u64) {
             continue;
         }
         let wave = (time_ms % 600_000) as f32 / 600_000.0 * std::f32::consts::TAU;
-        let mean = level * (1.0 + 0.4 * wave.sin());
+        let mixed = (time_ms / 1000).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let noise = (mixed >> 40) as f32 / 16_777_216.0 - 0.5;
+        let mean = level * (1.0 + 0.4 * wave.sin() + 0.2 * noise);
         *value = Some(mean);
         for (extremes, factor) in [(&mut column.min, 0.8), (&mut column.max, 1.3)] {
             if let Some(extremes) = extremes {
@@ -243,7 +258,11 @@ fn echo_service() -> ServiceSnapshot {
     look_raw.description.read_only = true;
     let mut ticks = method("ticks", Encoding::Json);
     ticks.description.shape = Shape::Download;
-    echo.methods.extend([look, look_raw, ticks]);
+    let mut ticks_raw = method("ticks_raw", Encoding::Raw);
+    ticks_raw.description.shape = Shape::Download;
+    let mut pour = method("pour", Encoding::Json);
+    pour.description.shape = Shape::Upload;
+    echo.methods.extend([look, look_raw, ticks, ticks_raw, pour]);
     echo.methods[1].calls = CallStatistics {
         count: 1204,
         errors: 3,
@@ -252,6 +271,7 @@ fn echo_service() -> ServiceSnapshot {
         total_ns: 45_000_000,
         mean_ns: Some(37_375),
         p50_ns: Some(31_000),
+        p90_ns: Some(90_000),
         p99_ns: Some(240_000),
     };
     echo
@@ -278,6 +298,7 @@ pub(crate) fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16
         queued_calls: None,
         restarts: 0,
         uptime_ms: None,
+        ini_section: format!("[{struct_name}]\nimport_from = {name}\nmin_proc_num = 1\n").into(),
         methods: Vec::new(),
     }
 }

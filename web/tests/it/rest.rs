@@ -123,7 +123,7 @@ fn calls_that_cannot_be_say_why() {
     let unknown = call("ecko_json", JSON, b"[]");
     assert_problem(&unknown, 404, "no-such-method");
     assert!(unknown.json()["detail"].as_str().unwrap().contains("echo_json"), "{unknown:?}");
-    assert_problem(&call("ticks", JSON, b"[]"), 501, "streaming");
+    assert_problem(&call("pour", JSON, b"[]"), 501, "streaming");
     assert_problem(&call("echo_bincode", JSON, b"[]"), 403, "refused");
     assert_problem(&call("echo_bincode", "application/x-bincode", b"x"), 403, "refused");
     assert_problem(&call("echo_json", JSON, b"{}"), 400, "bad-arguments");
@@ -210,10 +210,52 @@ fn only_what_changes_nothing_may_be_called_by_get() {
 }
 
 #[test]
+fn a_method_that_streams_answers_line_by_line() {
+    let server = TestServer::start();
+    let answer = post(server.address, &format!("{METHODS}/ticks"), JSON, b"[7]");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
+    let lines = "{\"item\":1}\n{\"item\":2}\n{\"item\":3}\n{\"reply\":[7]}\n";
+    assert_eq!(answer.text(), lines);
+    let answer = post(server.address, &format!("{METHODS}/ticks_raw"), "application/octet-stream", b"");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "123"));
+}
+
+#[test]
+fn logs_can_be_kept_as_a_file() {
+    let server = TestServer::start();
+    server.daemon.log.push(
+        "echo_serv",
+        Some(7),
+        shmrpc_web::LogStream::Stderr,
+        "\u{1b}[31mred\u{1b}[0m <b>".into(),
+    );
+    let answer = get(server.address, "/api/v1/logs?format=text&service=echo_serv");
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(answer.header("content-disposition").unwrap().starts_with("attachment"));
+    assert!(answer.text().ends_with("Z echo_serv[7] stderr: red <b>\n"), "{}", answer.text());
+}
+
+#[test]
+fn the_api_describes_itself_and_the_services() {
+    let server = TestServer::start();
+    let answer = get(server.address, "/api/v1/openapi.json");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(JSON)));
+    let document = answer.json();
+    let echo = &document["paths"]["/api/v1/services/echo_serv/methods/echo_json"]["post"];
+    let arguments = &echo["requestBody"]["content"][JSON]["schema"];
+    assert_eq!(
+        (&arguments["minItems"], &arguments["prefixItems"][0]["title"]),
+        (&json!(1), &json!("data: Value"))
+    );
+    assert!(document["paths"]["/api/v1/services/echo_serv/methods/look"]["get"].is_object());
+    assert!(document["paths"]["/api/v1/services/echo_serv/methods/echo_json"]["get"].is_null());
+}
+
+#[test]
 fn unknown_addresses_and_methods_are_problems_too() {
     let server = TestServer::start();
     for target in
-        ["/api", "/api/v2/services", "/api/v1/services/", "/assets/0/page.js", "/../etc/passwd", "/%00"]
+        ["/apis", "/api/v2/services", "/api/v1/services/", "/assets/0/page.js", "/../etc/passwd", "/%00"]
     {
         assert_problem(&get(server.address, target), 404, "no-such-page");
     }
@@ -225,27 +267,50 @@ fn unknown_addresses_and_methods_are_problems_too() {
 }
 
 #[test]
-fn the_page_is_complete_without_scripts() {
+fn the_pages_are_complete_without_scripts() {
     let server = TestServer::start();
     server.daemon.log.push("echo_serv", None, shmrpc_web::LogStream::Stdout, "<b>hello</b>".into());
-    let page = get(server.address, "/");
-    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    let markup = page.text();
-    for part in
-        ["echo_serv", "running", "127.0.0.1:5555", "echo_msgpack", "1,204", "&lt;b&gt;hello&lt;/b&gt;"]
-    {
-        assert!(markup.contains(part), "the page lacks {part}");
+    let line = "&lt;b&gt;hello&lt;/b&gt;";
+    let stop = r#"<form method="post" action="/api/v1/services/echo_serv/stop?page="#;
+    for (address, parts) in [
+        ("/", &["echo_serv", "running", "Gives back", line, stop] as &[&str]),
+        (
+            "/services/echo_serv?range=1h",
+            &[
+                "running",
+                "127.0.0.1:5555",
+                "echo_msgpack",
+                "1,204",
+                "import_from",
+                "Time in the handler",
+                line,
+                stop,
+            ],
+        ),
+        ("/events", &["2 services configured"]),
+        ("/api", &["/api/v1/openapi.json"]),
+    ] {
+        let page = get(server.address, address);
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+        let markup = page.text();
+        for part in parts {
+            assert!(markup.contains(part), "{address} lacks {part}");
+        }
+        assert_is_of_our_own(&server, &markup);
     }
-    assert!(
-        markup.contains(r#"<form method="post" action="/api/v1/services/echo_serv/stop?page="#),
-        "{markup}"
-    );
+    let answer = send(server.address, "GET", "/services/ecko", &[("accept", "text/html")], b"");
+    assert_eq!(answer.status, 404);
+    assert!(answer.text().contains("no service &quot;ecko&quot;"), "{}", answer.text());
+}
+
+/// Nothing from elsewhere, nothing inline, and what is linked is there, to be kept.
+fn assert_is_of_our_own(server: &TestServer, markup: &str) {
     for banned in ["<style", " style=", "onclick", "javascript:", "http://", "https://", "//cdn"] {
         assert!(!markup.contains(banned), "the page has {banned}");
     }
     let addresses = markup.split('"').filter(|part| part.starts_with("/assets/"));
     let mut count = 0;
-    for address in addresses {
+    for address in addresses.collect::<std::collections::BTreeSet<_>>() {
         let asset = get(server.address, address);
         assert_eq!(asset.status, 200, "{address}");
         assert!(asset.header("cache-control").unwrap().contains("immutable"));

@@ -22,14 +22,15 @@ pub(crate) struct Scene<'a> {
     pub(crate) print: &'a dyn Fn(&str),
 }
 
-/// Both tables fill, stop and start work by clicking, a printed line appears within two seconds, and the
-/// browser has nothing to complain about.
+/// The tables fill, stop and start work by clicking, a printed line appears within two seconds, the service's own page shows
+/// its methods, draws its charts and calls a method, and the browser has nothing to complain about.
 pub(crate) fn use_the_page(browser: &Browser, scene: &Scene<'_>) {
     browser.open(&scene.url);
     wait_until_live(browser);
     tables_fill(browser, scene);
     stop_and_start(browser, scene);
     printed_line_appears(browser, scene);
+    its_own_page(browser, scene);
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
@@ -39,19 +40,42 @@ pub(crate) fn wait_until_live(browser: &Browser) {
 }
 
 fn tables_fill(browser: &Browser, scene: &Scene<'_>) {
-    let service = json!(scene.service);
     wait_for_status(browser, scene.service, "running");
+    have_captions(browser);
+}
+
+fn have_captions(browser: &Browser) {
+    let script = "return [...document.querySelectorAll('table')].every((table) =>
+        table.caption?.textContent && table.querySelectorAll('thead th[scope=col]').length > 1)";
+    browser.wait_until("the tables have captions and headings", PATIENCE, script, &[]);
+}
+
+fn its_own_page(browser: &Browser, scene: &Scene<'_>) {
+    browser.click(&format!("tr[data-key='{}'] a.title", scene.service));
+    browser.wait_until(
+        "the service's page is there",
+        PATIENCE,
+        "return !!document.querySelector('.service-head')",
+        &[],
+    );
+    wait_until_live(browser);
     let script = "return document.querySelectorAll(
         `table.methods tbody tr[data-key^=\"${CSS.escape(arguments[0])}.\"]`).length > 0";
-    browser.wait_until("the service's methods are listed", PATIENCE, script, &[service]);
-    let script = "return [...document.querySelectorAll('table')].every((table) =>
-        table.caption?.textContent && table.querySelectorAll('thead th[scope=col]').length > 5)";
-    browser.wait_until("the tables have captions and headings", PATIENCE, script, &[]);
+    browser.wait_until("the service's methods are listed", PATIENCE, script, &[json!(scene.service)]);
+    have_captions(browser);
+    let drawn = "document.getElementById('charts').scrollIntoView();
+        return document.querySelectorAll('#charts .plot svg.main-svg').length >= 8";
+    browser.wait_until("the charts are drawn", PATIENCE, drawn, &[]);
+    let configured = "return document.querySelector('pre.ini')?.textContent.includes('import_from')";
+    browser.wait_until("its part of the ini is shown", PATIENCE, configured, &[]);
 }
 
 fn stop_and_start(browser: &Browser, scene: &Scene<'_>) {
     let button = |action: &str| format!("button[data-action={action}][data-service='{}']", scene.service);
     browser.click(&button("stop"));
+    browser.click("#question-no");
+    browser.click(&button("stop"));
+    browser.click("#question-yes");
     wait_for_status(browser, scene.service, "stopped");
     browser.click(&button("start"));
     wait_for_status(browser, scene.service, "running");

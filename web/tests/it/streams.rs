@@ -183,11 +183,14 @@ fn the_pages_stream_has_everything_in_one() {
     let page = get(server.address, "/").text();
     assert_eq!(version.name, "version");
     assert!(page.contains(&format!("data-version=\"{}\"", version.data)), "{}", version.data);
-    assert!(events.next_named("tables").data.contains("echo_serv"));
+    let parts = events.next_named("parts").json();
+    assert!(parts["tables"].as_str().unwrap().contains("echo_serv"), "{parts}");
+    // The second time only what has changed is sent.
+    assert!(events.next_named("parts").json().get("tables").is_none());
     print(&server, "\u{1b}[31mred\u{1b}[0m");
     loop {
         let lines = events.next_named("log").json()["lines"].as_array().unwrap().clone();
-        if lines.iter().any(|line| line["text"] == "red") {
+        if lines.iter().any(|line| line["pieces"] == serde_json::json!([{"style": "f1", "text": "red"}])) {
             break;
         }
     }

@@ -98,6 +98,21 @@ impl Browser {
         self.command("POST", &format!("/element/{id}/click"), &json!({}));
     }
 
+    /// Presses keys, wherever the focus is.
+    pub(crate) fn keys(&self, text: &str) {
+        let press =
+            |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
+        let actions: Vec<Value> = text.chars().flat_map(press).collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": actions});
+        self.command("POST", "/actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// Shows pages as to a reader who prefers `light` or `dark`.
+    pub(crate) fn prefer(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.cdp("Emulation.setEmulatedMedia", &json!({"features": features}));
+    }
+
     /// Waits until the script returns true.
     pub(crate) fn wait_until(&self, what: &str, within: Duration, script: &str, arguments: &[Value]) {
         assert!(self.is_within(within, script, arguments), "not within {within:?}: {what}\n{}", self.state());
@@ -131,7 +146,8 @@ impl Browser {
         self.cdp("Page.bringToFront", &json!({}));
     }
 
-    fn cdp(&self, command: &str, parameters: &Value) -> Value {
+    /// A command of the browser's own protocol.
+    pub(crate) fn cdp(&self, command: &str, parameters: &Value) -> Value {
         self.command("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 

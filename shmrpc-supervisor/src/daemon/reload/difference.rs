@@ -1,5 +1,7 @@
 //! What a changed plan asks for, service by service. Pure: compares, and does nothing.
 
+use std::sync::Arc;
+
 use crate::{
     config::{Dependencies, Recycling, Scaling},
     plan::{Plan, ServicePlan},
@@ -53,6 +55,7 @@ fn essence(plan: &ServicePlan) -> ServicePlan {
     plan.max_workers = 0;
     (plan.after, plan.requires) = (Vec::new(), Vec::new());
     let settings = &mut plan.settings;
+    settings.written = Arc::default();
     (settings.line, settings.source_line, settings.min_proc_num_line) = (0, 0, 0);
     (settings.min_proc_num, settings.max_proc_num) = (0, 0);
     settings.wait_until_completed = false;

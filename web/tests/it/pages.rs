@@ -1,0 +1,284 @@
+//! Each page in headless Chromium: what it shows and does, that it can be used by keyboard alone, and that a checker of
+//! accessibility (axe-core) finds nothing.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::json;
+use shmrpc_web::{LogStream, WebOptions};
+
+use crate::{
+    server::TestServer,
+    steps::{self, LINE_IS_THERE},
+    webdriver::Browser,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const CHARTS_ARE_DRAWN: &str = "document.getElementById('charts').scrollIntoView();
+    return Number(document.getElementById('charts').dataset.drawn ?? 0) > 0";
+
+#[test]
+fn the_page_of_a_service() {
+    let Some(browser) = Browser::start("the_page_of_a_service") else { return };
+    let server = TestServer::start();
+    browser.open(&format!("http://{}/services/echo_serv", server.address));
+    steps::wait_until_live(&browser);
+    browser.wait_until("the charts are drawn", PATIENCE, CHARTS_ARE_DRAWN, &[]);
+
+    // A range is chosen without loading the page, and its tables follow.
+    browser.click("a[data-seconds='86400']");
+    let steps_of_a_day =
+        "const times = [...document.querySelectorAll('#charts figure table')][0].querySelectorAll('time');
+        return Date.parse(times[1].dateTime) - Date.parse(times[0].dateTime) === 7200000";
+    browser.wait_until("the tables are of a day", PATIENCE, steps_of_a_day, &[]);
+    assert_eq!(browser.run("return location.search", &[]), "?range=1d");
+    let drawn = "return Number(document.getElementById('charts').dataset.drawn)";
+    let before = browser.run(drawn, &[]);
+    browser.click("button[data-zoom=in]");
+    browser.wait_until("the charts are zoomed", PATIENCE, &format!("{drawn} > arguments[0]"), &[before]);
+    let can_return = "return document.getElementById('charts-whole').getAttribute('aria-disabled')";
+    assert_eq!(browser.run(can_return, &[]), "false");
+
+    // A method is tried: a reply, an error of the service, bad JSON, bytes, a stream.
+    let outcome = "return document.getElementById('try-outcome').dataset.kind === arguments[0]
+        && document.getElementById('try-reply').textContent.includes(arguments[1])";
+    for (method, arguments, kind, reply) in [
+        ("echo_json", "[{\"a\": 1}]", "good", "\"a\": 1"),
+        ("fail", "[]", "bad", "service-error"),
+        ("ticks", "[7]", "good", "{\"item\":3}\n{\"reply\":[7]}"),
+    ] {
+        try_method(&browser, method, "try-arguments", arguments);
+        browser.wait_until(
+            &format!("{method} has answered"),
+            PATIENCE,
+            outcome,
+            &[json!(kind), json!(reply)],
+        );
+    }
+    try_method(&browser, "echo_json", "try-arguments", "{");
+    browser.wait_until("bad JSON is told", PATIENCE, outcome, &[json!("bad"), json!("")]);
+    try_method(&browser, "echo_raw", "try-text", "<b>bytes</b>");
+    browser.wait_until("bytes come back", PATIENCE, outcome, &[json!("good"), json!("<b>bytes</b>")]);
+
+    // Its own lines alone, the least of them hidden on demand.
+    server.daemon.log.push("reports", Some(1), LogStream::Stdout, "of another service".into());
+    server.daemon.log.push("echo_serv", Some(1), LogStream::Log, "debug: detail".into());
+    server.daemon.log.push("echo_serv", Some(1), LogStream::Log, "error: \u{1b}[1;31mloud\u{1b}[0m".into());
+    browser.wait_until("its line is there", PATIENCE, LINE_IS_THERE, &[json!("loud")]);
+    assert_eq!(browser.run(LINE_IS_THERE, &[json!("of another service")]), false);
+    assert_eq!(browser.run("return document.querySelector('.f1.bold')?.textContent", &[]), "loud");
+    let choose = "const level = document.getElementById('log-level'); level.value = '2';
+        level.dispatchEvent(new Event('change'))";
+    browser.run(choose, &[]);
+    assert_eq!(browser.run(LINE_IS_THERE, &[json!("debug: detail")]), false);
+    assert_eq!(browser.run(LINE_IS_THERE, &[json!("loud")]), true);
+    let expected_failures = |complaint: &&String| !complaint.contains("/methods/fail");
+    let complaints = browser.complaints();
+    assert_eq!(complaints.iter().filter(expected_failures).collect::<Vec<_>>(), [""; 0]);
+}
+
+fn try_method(browser: &Browser, method: &str, field: &str, text: &str) {
+    let fill =
+        "const [method, field, text] = arguments; const choice = document.getElementById('try-method');
+        if (document.getElementById('try-form').hidden) return false;
+        choice.value = method; choice.dispatchEvent(new Event('change'));
+        document.getElementById(field).value = text;
+        document.getElementById('try-form').requestSubmit();
+        return true";
+    browser.wait_until("the form is there", PATIENCE, fill, &[json!(method), json!(field), json!(text)]);
+}
+
+#[test]
+fn services_are_sorted_and_found() {
+    let Some(browser) = Browser::start("services_are_sorted_and_found") else { return };
+    let options = WebOptions { refresh_interval: Duration::from_millis(50), ..WebOptions::default() };
+    let server = TestServer::with(options);
+    browser.open(&format!("http://{}", server.address));
+    steps::wait_until_live(&browser);
+    let names = "return [...document.querySelectorAll('table.services tbody tr:not([hidden])')].map((row) => row.dataset.key).join()";
+    assert_eq!(browser.run(names, &[]), "echo_serv,reports");
+    browser.click("th[data-sort=workers] button");
+    assert_eq!(browser.run(names, &[]), "echo_serv,reports");
+    browser.click("th[data-sort=workers] button");
+    assert_eq!(browser.run(names, &[]), "reports,echo_serv");
+    let sorted = "return document.querySelector('th[data-sort=workers]').getAttribute('aria-sort')";
+    assert_eq!(browser.run(sorted, &[]), "ascending");
+    // The order survives updates.
+    let updates = server.daemon.snapshots_taken();
+    while server.daemon.snapshots_taken() < updates + 10 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(browser.run(names, &[]), "reports,echo_serv");
+    browser.keys("/");
+    browser.keys("echo");
+    browser.wait_until("one service is found", PATIENCE, &format!("{names} === 'echo_serv'"), &[]);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// Nothing but keys: an order is given, asked about, and undone; a menu opens and closes; a service's page is reached.
+#[test]
+fn everything_works_by_keyboard_alone() {
+    let Some(browser) = Browser::start("everything_works_by_keyboard_alone") else { return };
+    let server = TestServer::start();
+    browser.open(&format!("http://{}", server.address));
+    steps::wait_until_live(&browser);
+    let on = |selector: &str| {
+        tab_to(&browser, selector);
+    };
+    on("button[data-action=stop][data-service=echo_serv]");
+    browser.keys(ENTER);
+    // The question has the focus, and Escape leaves everything as it was.
+    let asked = "return document.getElementById('question').open";
+    browser.wait_until("it is asked", PATIENCE, asked, &[]);
+    browser.keys(ESCAPE);
+    browser.wait_until("nothing is asked", PATIENCE, "return !document.getElementById('question').open", &[]);
+    steps::wait_for_status(&browser, "echo_serv", "running");
+    on("button[data-action=stop][data-service=echo_serv]");
+    browser.keys(ENTER);
+    browser.wait_until("it is asked again", PATIENCE, asked, &[]);
+    on("#question-yes");
+    browser.keys(ENTER);
+    steps::wait_for_status(&browser, "echo_serv", "stopped");
+    on(".undo");
+    browser.keys(ENTER);
+    steps::wait_for_status(&browser, "echo_serv", "running");
+    on("tr[data-key=echo_serv] summary");
+    browser.keys(ENTER);
+    on("tr[data-key=echo_serv] button[data-action=scale]");
+    browser.keys(ESCAPE);
+    let closed = "return !document.querySelector('tr[data-key=echo_serv] details').open
+        && document.activeElement.matches('tr[data-key=echo_serv] summary')";
+    browser.wait_until("the menu is closed", PATIENCE, closed, &[]);
+    on("tr[data-key=echo_serv] a.title");
+    browser.keys(ENTER);
+    browser.wait_until(
+        "the service's page",
+        PATIENCE,
+        "return location.pathname === '/services/echo_serv'",
+        &[],
+    );
+    steps::wait_until_live(&browser);
+    browser.wait_until("the charts are drawn", PATIENCE, CHARTS_ARE_DRAWN, &[]);
+    for selector in [
+        "a[data-seconds='3600']",
+        "button[data-zoom=in]",
+        "#charts figure summary",
+        "#try-method",
+        "#try-call",
+        "#log-text",
+        "#log-lines",
+    ] {
+        on(selector);
+    }
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+const ENTER: &str = "\u{e007}";
+const ESCAPE: &str = "\u{e00c}";
+const TAB: &str = "\u{e004}";
+
+/// Presses the tabulator until the focus is there.
+fn tab_to(browser: &Browser, selector: &str) {
+    let has_focus = "return document.activeElement.matches(arguments[0])";
+    for _ in 0..150 {
+        if browser.run(has_focus, &[json!(selector)]) == true {
+            return;
+        }
+        browser.keys(TAB);
+    }
+    panic!("{selector} is not reached by keyboard");
+}
+
+#[test]
+fn the_events_are_a_timeline() {
+    let Some(browser) = Browser::start("the_events_are_a_timeline") else { return };
+    let server = TestServer::start();
+    browser.open(&format!("http://{}/events", server.address));
+    steps::wait_until_live(&browser);
+    server.daemon.log.push("echo_serv", None, LogStream::Stdout, "printed".into());
+    server.daemon.log.push("echo_serv", None, LogStream::Daemon, "2 → 3 workers: busy 0.9 for 20 s".into());
+    browser.wait_until("the event is there", PATIENCE, LINE_IS_THERE, &[json!("2 → 3 workers")]);
+    assert_eq!(browser.run(LINE_IS_THERE, &[json!("printed")]), false);
+    assert_eq!(browser.run(LINE_IS_THERE, &[json!("2 services configured")]), true);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn what_a_hostile_worker_prints_is_harmless() {
+    let Some(browser) = Browser::start("what_a_hostile_worker_prints_is_harmless") else { return };
+    let server = TestServer::start();
+    browser.open(&format!("http://{}/services/echo_serv", server.address));
+    steps::wait_until_live(&browser);
+    let print = |text: String| server.daemon.log.push("echo_serv", Some(1), LogStream::Stdout, text);
+    print(
+        "<script>document.title = 'taken over'</script><img src=x onerror=\"document.title='taken over'\">"
+            .into(),
+    );
+    print("\u{1b}]0;taken over\u{7}\u{1b}[2J\u{1b}[31;999;1m<b>red</b>".into());
+    print(String::from_utf8_lossy(b"not \xff\xfe\xc3 UTF-8").into_owned());
+    print("y".repeat(1 << 20));
+    print("the last line".into());
+    browser.wait_until("all of it is there", PATIENCE, LINE_IS_THERE, &[json!("the last line")]);
+    for shown in ["<script>document", "<b>red</b>", "not \u{fffd}\u{fffd}\u{fffd} UTF-8", "characters more"] {
+        assert_eq!(browser.run(LINE_IS_THERE, &[json!(shown)]), true, "{shown}");
+    }
+    let made = "return document.querySelectorAll('#log img, #log script, #log b').length";
+    assert_eq!(browser.run(made, &[]), 0);
+    assert_eq!(browser.run("return document.title.includes('taken over')", &[]), false);
+    let longest = "return Math.max(...[...document.querySelectorAll('#log .text')].map((text) => text.textContent.length))";
+    assert!(browser.run(longest, &[]).as_u64().is_some_and(|longest| longest < 5000));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// The API's page is judged by its frame alone: what its library draws is not ours to mend.
+#[test]
+fn axe_finds_nothing_on_any_page() {
+    let name = "axe_finds_nothing_on_any_page";
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/page-tools/node_modules/axe-core/axe.min.js");
+    let Ok(axe) = std::fs::read_to_string(&file) else {
+        let required = std::env::var_os("SHMRPC_REQUIRE_AXE").is_some_and(|value| value == "1");
+        assert!(!required, "{} is required (.ci/install-page-tools)", file.display());
+        eprintln!("SKIPPED {name}: no axe-core (.ci/install-page-tools)");
+        return;
+    };
+    let Some(browser) = Browser::start(name) else { return };
+    let server = TestServer::start();
+    let mut all = Vec::new();
+    for (path, scheme) in [
+        ("/", "light"),
+        ("/", "dark"),
+        ("/services/echo_serv", "light"),
+        ("/services/echo_serv", "dark"),
+        ("/services/reports", "light"),
+        ("/events", "light"),
+        ("/events", "dark"),
+        ("/api", "light"),
+    ] {
+        browser.prefer(scheme);
+        browser.open(&format!("http://{}{path}", server.address));
+        match path {
+            "/api" => browser.wait_until(
+                "the API is shown",
+                PATIENCE,
+                "return !!document.querySelector('.opblock')",
+                &[],
+            ),
+            _ => steps::wait_until_live(&browser),
+        }
+        if path.starts_with("/services") {
+            browser.wait_until("the charts are drawn", PATIENCE, CHARTS_ARE_DRAWN, &[]);
+        }
+        browser.run(&axe, &[]);
+        let begin = "window.found = null; const context = {exclude: [['#swagger']]};
+            axe.run(context).then((result) => window.found = result.violations.map((violation) =>
+                `${violation.id}: ${violation.help}: ${violation.nodes.slice(0, 5).map((node) => node.html + ' ' + node.failureSummary).join(' | ')}`))";
+        browser.run(begin, &[]);
+        browser.wait_until("axe has judged", PATIENCE, "return window.found !== null", &[]);
+        let found = browser.run("return window.found", &[]);
+        if found != json!([]) {
+            all.push(format!("{path} in {scheme}: {found:#}"));
+        }
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
