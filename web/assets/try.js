@@ -11,8 +11,6 @@ const MAX_SHOWN_CHARS = 200_000;
 
 export class Attempt {
   #service;
-  /** What shows that an order comes from this page. */
-  #token;
   /** @type {Map<string, Method>} */
   #methods = new Map();
   /** @type {any} */
@@ -24,7 +22,6 @@ export class Attempt {
   /** @param {HTMLElement} section */
   constructor(section) {
     this.#service = section.dataset.service ?? "";
-    this.#token = section.dataset.token ?? "";
     const form = /** @type {HTMLFormElement | null} */ (section.querySelector("#try-form"));
     if (!form) return;
     field("try-method").addEventListener("change", () => this.#choose());
@@ -45,6 +42,12 @@ export class Attempt {
 
   get #address() {
     return `/api/v1/services/${encodeURIComponent(this.#service)}`;
+  }
+
+  /** What shows that a change comes from this page; a daemon that has started anew has another. */
+  get #token() {
+    const form = /** @type {HTMLFormElement | null} */ (document.querySelector(".service-head form"));
+    return form ? (new URL(form.action).searchParams.get("page") ?? "") : "";
   }
 
   get #method() {

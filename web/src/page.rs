@@ -36,6 +36,8 @@ use crate::{
 
 /// Lines of the console log in a page as it is first sent.
 const FIRST_LINES: usize = 300;
+/// Events in theirs.
+const FIRST_EVENTS: usize = 1000;
 /// Lines among which a service's own are looked for.
 const SEARCHED_LINES: usize = 10_000;
 /// How often a page without scripts is loaded anew.
@@ -95,7 +97,7 @@ pub(crate) async fn service(
             div #head data-part="head" { (live.head) }
             (charts)
             div #tables data-part="tables" { (live.tables) }
-            (service::try_it(service, shared.rules.page_token()))
+            (service::try_it(service))
             (log::section(&snapshot, &view, &log))
             (service::configuration(service))
         }
@@ -106,7 +108,7 @@ pub(crate) async fn service(
 /// `GET /events`.
 pub(crate) async fn events(State(shared): State<Arc<Shared>>) -> Response {
     let snapshot = shared.daemon.snapshot();
-    let all = EventQuery { after: None, service: None, from_ms: 0, to_ms: u64::MAX, limit: FIRST_LINES };
+    let all = EventQuery { after: None, service: None, from_ms: 0, to_ms: u64::MAX, limit: FIRST_EVENTS };
     let events = shared.daemon.events(all).await;
     let main = html! { main #content { h1.visually-hidden { "Events" } (log::section(&snapshot, &View::Events, &events)) } };
     send(frame(&snapshot, &View::Events, &format!("Events · {}", snapshot.host), &main))
@@ -203,7 +205,7 @@ pub(crate) fn render(snapshot: &Snapshot, trends: &Trends, log: &LogPage, token:
 pub(crate) fn render_service(service: &crate::snapshot::ServiceSnapshot, token: &str) -> Markup {
     html! {
         (service::head(service, &trends::Trend::default(), token))
-        (service::tables(service)) (service::try_it(service, token)) (service::configuration(service))
+        (service::tables(service)) (service::try_it(service)) (service::configuration(service))
     }
 }
 

@@ -111,6 +111,14 @@ fn the_daemon_dies_under_the_page(
     steps::wait_until_live(browser);
     let are_back = format!("{} === arguments[0]", workers);
     browser.wait_until("the same workers are shown", PATIENCE, &are_back, &[before]);
+    // The page is let in by the new daemon too.
+    let call = "document.getElementById('try-method').value = 'say';
+        document.getElementById('try-method').dispatchEvent(new Event('change'));
+        document.getElementById('try-arguments').value = '[\"again\"]';
+        document.getElementById('try-form').requestSubmit()";
+    browser.run(call, &[]);
+    let is_answered = "return document.getElementById('try-outcome').dataset.kind === 'good'";
+    browser.wait_until("the method has answered", PATIENCE, is_answered, &[]);
     daemon.stop();
 }
 

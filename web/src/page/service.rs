@@ -193,9 +193,9 @@ fn worker_row(worker: &WorkerSnapshot) -> Markup {
 }
 
 /// Where a method can be tried; its script fills it.
-pub(super) fn try_it(service: &ServiceSnapshot, token: &str) -> Markup {
+pub(super) fn try_it(service: &ServiceSnapshot) -> Markup {
     html! {
-        section #try data-service=(service.name) data-token=(token) aria-labelledby="try-heading" {
+        section #try data-service=(service.name) aria-labelledby="try-heading" {
             h2 #try-heading { "Try a method" }
             @if service.methods.is_empty() {
                 p.empty { "No methods are known." }

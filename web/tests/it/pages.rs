@@ -115,6 +115,23 @@ fn services_are_sorted_and_found() {
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
+/// Whatever the width, nothing stands out of the page sideways.
+#[test]
+fn pages_fit_into_any_width() {
+    let Some(browser) = Browser::start("pages_fit_into_any_width") else { return };
+    let server = TestServer::start();
+    for path in ["/", "/services/echo_serv", "/events"] {
+        browser.open(&format!("http://{}{path}", server.address));
+        steps::wait_until_live(&browser);
+        for width in [360, 700, 920, 1100, 1300, 1900, 2600] {
+            browser.widen(width);
+            let surplus =
+                "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.run(surplus, &[]), 0, "{path} at {width} pixels");
+        }
+    }
+}
+
 /// Nothing but keys: an order is given, asked about, and undone; a menu opens and closes; a service's page is reached.
 #[test]
 fn everything_works_by_keyboard_alone() {

@@ -113,6 +113,12 @@ impl Browser {
         self.cdp("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
+    /// Gives pages so many pixels to the side.
+    pub(crate) fn widen(&self, width: u32) {
+        let screen = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.cdp("Emulation.setDeviceMetricsOverride", &screen);
+    }
+
     /// Waits until the script returns true.
     pub(crate) fn wait_until(&self, what: &str, within: Duration, script: &str, arguments: &[Value]) {
         assert!(self.is_within(within, script, arguments), "not within {within:?}: {what}\n{}", self.state());
