@@ -20,7 +20,7 @@ use super::{
 
 unsafe extern "C" {
     // Since glibc 2.30; the libc crate does not declare it.
-    pub(super) fn sem_clockwait(
+    fn sem_clockwait(
         sem: *mut libc::sem_t,
         clock: libc::clockid_t,
         until: *const libc::timespec,

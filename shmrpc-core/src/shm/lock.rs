@@ -11,6 +11,7 @@ mod error;
 mod name;
 mod owner;
 mod page;
+mod semaphore;
 #[cfg(test)]
 mod tests;
 mod wait;

@@ -5,7 +5,6 @@
 //! Whether somebody may have the lock is decided in [`wait`](super::wait).
 
 use std::{
-    cell::UnsafeCell,
     fs::{self, File, OpenOptions, Permissions},
     io,
     mem::{align_of, offset_of, size_of},
@@ -27,11 +26,12 @@ use nix::{
     unistd::linkat,
 };
 
-use super::super::{doorbell::sem_clockwait, kill_point::kill_point};
+use super::super::kill_point::kill_point;
 use super::{
     LockMode, aside,
     error::LockError,
     name::{FOLDER, LockName},
+    semaphore::Semaphore,
 };
 
 /// One page, on every machine with 4 KiB pages and enough on all others.
@@ -39,10 +39,10 @@ pub(super) const PAGE_BYTES: usize = 4096;
 /// `shmlock1`: the layout below.
 const MAGIC: u64 = u64::from_le_bytes(*b"shmlock1");
 
-/// The layout. Everything is atomic or behind the semaphore's own functions: peers write at any time.
+/// The layout. Everything is atomic: peers write at any time.
 #[repr(C, align(64))]
 pub(super) struct LockPage {
-    semaphore: UnsafeCell<libc::sem_t>,
+    semaphore: Semaphore,
     magic: AtomicU64,
     /// 1: a lock with an owner; 0: a signal.
     initial_value: AtomicU32,
@@ -56,7 +56,7 @@ pub(super) struct LockPage {
 struct Line(AtomicU64);
 
 const _: () = {
-    assert!(offset_of!(LockPage, semaphore) == 0 && size_of::<libc::sem_t>() == 32);
+    assert!(offset_of!(LockPage, semaphore) == 0 && size_of::<Semaphore>() == 32);
     assert!(offset_of!(LockPage, magic) == 32 && offset_of!(LockPage, origin) == 48);
     assert!(offset_of!(LockPage, word) == 128 && align_of::<LockPage>() == 64);
     assert!(size_of::<LockPage>() == 192 && size_of::<LockPage>() <= PAGE_BYTES);
@@ -80,36 +80,13 @@ impl LockPage {
 
     /// Wakes one sleeper, unless a wake-up that nobody has taken yet is there already.
     pub(super) fn wake(&self) {
-        let mut value = 0;
-        // SAFETY: the semaphore was initialised before the page could be mapped; `value` is ours.
-        let asked = unsafe { libc::sem_getvalue(self.semaphore.get(), &raw mut value) };
-        if asked == 0 && value > 0 {
-            return;
-        }
-        // SAFETY: as above. The only failure is a value beyond its limit, and then nobody sleeps.
-        unsafe { libc::sem_post(self.semaphore.get()) };
+        self.semaphore.wake();
     }
 
     /// Sleeps until woken or until the time has passed; says whether it was woken. A signal handler wakes
     /// too, and whoever is woken looks at the word again.
     pub(super) fn sleep(&self, longest: Duration) -> bool {
-        let until = monotonic_after(longest);
-        // SAFETY: the semaphore was initialised before the page could be mapped; `until` outlives the call.
-        let outcome = unsafe { sem_clockwait(self.semaphore.get(), libc::CLOCK_MONOTONIC, &raw const until) };
-        outcome == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EINTR)
-    }
-}
-
-fn monotonic_after(duration: Duration) -> libc::timespec {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is ours; this clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let nanos = now.tv_nsec + i64::from(duration.subsec_nanos());
-    libc::timespec {
-        tv_sec: now.tv_sec
-            + i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
-            + nanos / 1_000_000_000,
-        tv_nsec: nanos % 1_000_000_000,
+        self.semaphore.sleep(longest)
     }
 }
 
@@ -119,7 +96,7 @@ pub(super) struct Mapping {
     inode: u64,
 }
 
-// SAFETY: the page is shared between processes; every access to it is atomic or by the semaphore's functions.
+// SAFETY: the page is shared between processes; every access to it is atomic.
 unsafe impl Send for Mapping {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Mapping {}
@@ -226,10 +203,7 @@ fn create(
     file.set_permissions(Permissions::from_mode(permissions)).map_err(fail("setting its permissions"))?;
     let mapping = Mapping::new(&file).map_err(fail("mapping it"))?;
     let page = mapping.page();
-    // SAFETY: the memory is mapped and nobody else knows of it yet; shared between processes, value 0.
-    if unsafe { libc::sem_init(page.semaphore.get(), 1, 0) } != 0 {
-        return Err(fail("initialising its semaphore")(io::Error::last_os_error()));
-    }
+    page.semaphore.initialise().map_err(fail("initialising its semaphore"))?;
     page.initial_value.store(initial_value, Ordering::Relaxed);
     for (cell, value) in page.origin.iter().zip(origin(name)?) {
         cell.store(value, Ordering::Relaxed);

@@ -126,6 +126,18 @@ fn child_process() {
             let lock = HybridLock::new(words[1], LockMode::CreateNewOverwrite, 1, 0o664).unwrap();
             lock.lock(PATIENCE).unwrap();
         }
+        "endure" => {
+            let lock = connect().with_spin(Duration::from_micros(2));
+            say("enduring");
+            for round in 0..300_u64 {
+                let slices = Duration::from_micros(50 * (round % 100));
+                let start = Instant::now();
+                let _whatever = lock.lock(slices);
+                // A sleep that nobody ends lasts its slice.
+                assert!(start.elapsed() < PATIENCE, "{slices:?} lasted {:?}", start.elapsed());
+                let _whatever = (lock.try_lock(), lock.unlock(), lock.owner());
+            }
+        }
         other => panic!("no part {other:?}"),
     }
 }
@@ -233,6 +245,29 @@ fn the_semaphore_is_where_posix_looks_for_it() {
     // SAFETY: a NUL-terminated name.
     assert_eq!(unsafe { libc::sem_unlink(path.as_ptr()) }, 0);
     assert!(!name.path().exists());
+}
+
+/// Any process that may use a lock can write all of its page: others then lock wrongly, or not at all, but neither hang
+/// nor end by it.
+#[test]
+fn a_scribbled_lock_ends_nobody() {
+    let name = TestName::new("scribbled");
+    let _lock = name.lock(LockMode::CreateNewExclusive, 1).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(name.path()).unwrap();
+    let mut players = ["one", "other"].map(|_| Player::start("endure", &[&name.0]));
+    players.iter_mut().for_each(|player| player.expect("enduring"));
+    let mut random = 1_u64;
+    let ends =
+        |players: &mut [Player; 2]| players.iter_mut().all(|player| player.0.try_wait().unwrap().is_some());
+    while !ends(&mut players) {
+        for _ in 0..100 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let word = [0, 1, u64::MAX, random][(random >> 62) as usize];
+            file.write_all_at(&word.to_ne_bytes(), (random >> 32) % 24 * 8).unwrap();
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+    players.into_iter().for_each(Player::finish);
 }
 
 #[test]

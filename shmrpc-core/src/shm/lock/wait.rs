@@ -123,7 +123,8 @@ impl<'a> Wait<'a> {
         if matches!(self.attempt(false), Attempt::Taken) {
             return Ok(Some(Acquired::Clean));
         }
-        spin.until(|| self.is_free(self.page.word().load(Ordering::Relaxed)), self.left());
+        let is_signal = self.page.is_signal();
+        spin.until(|| is_free(self.page.word().load(Ordering::Relaxed), is_signal), self.left());
         self.sleep()
     }
 
@@ -183,17 +184,14 @@ impl<'a> Wait<'a> {
         Replaced
     }
 
-    fn is_free(&self, word: u64) -> bool {
-        (word & !SLEEPERS != 0) == self.page.is_signal()
-    }
-
     /// Takes the lock or one post, if there is one. Who has slept leaves the bit set for those that still
     /// sleep.
     fn attempt(&self, slept: bool) -> Attempt {
         let mark = if slept { SLEEPERS } else { 0 };
+        // Read once: a faulty process may turn the one kind into the other.
         let is_signal = self.page.is_signal();
         let mut word = self.page.word().load(Ordering::Relaxed);
-        while self.is_free(word) {
+        while is_free(word, is_signal) {
             let next = if is_signal { word - 1 } else { self.me.word() | word & SLEEPERS };
             // Acquire pairs with the Release in `release`: what the last holder wrote is seen.
             match self.page.word().compare_exchange_weak(
@@ -232,6 +230,10 @@ impl<'a> Wait<'a> {
         kill_point("lock.recovered");
         Some(Acquired::Recovered)
     }
+}
+
+fn is_free(word: u64, is_signal: bool) -> bool {
+    (word & !SLEEPERS != 0) == is_signal
 }
 
 /// Frees the lock, or posts the signal, and wakes one sleeper if there may be one.
