@@ -5,7 +5,10 @@ use std::{fmt, io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{codec::CodecError, endpoint::EndpointError};
+use crate::{
+    codec::{CodecError, DecodeLimit},
+    endpoint::EndpointError,
+};
 
 /// The outcome of a call, as it travels. The numbers are part of the wire format; an unknown number is
 /// read as [`Status::Internal`].
@@ -43,6 +46,8 @@ pub enum Status {
     Internal = 13,
     /// The peer broke the protocol.
     Protocol = 14,
+    /// The arguments break a limit on decoding; the body begins with its name.
+    DecodeLimit = 15,
 }
 
 impl Status {
@@ -64,6 +69,7 @@ impl Status {
             11 => Self::Unavailable,
             12 => Self::NoSpace,
             14 => Self::Protocol,
+            15 => Self::DecodeLimit,
             _ => Self::Internal,
         }
     }
@@ -119,6 +125,15 @@ pub enum RpcError {
     /// The server could not decode the arguments.
     #[error("arguments refused by the server: {0}")]
     BadArguments(String),
+    /// A value breaks a limit on decoding: it was refused before it took the memory or the stack. Of arguments, nothing
+    /// was run; the connection is usable.
+    #[error("{what} refused: {limit}")]
+    DecodeLimit {
+        /// `arguments`, by the server, or `reply`, by this side.
+        what: &'static str,
+        /// Which limit.
+        limit: DecodeLimit,
+    },
     /// The handler panicked. The worker lives on; the call had whatever effects it had until then.
     #[error("handler panicked: {0}")]
     Panicked(String),
@@ -175,6 +190,11 @@ impl RpcError {
         match status {
             Status::NoSuchMethod => Self::NoSuchMethod(text),
             Status::BadArguments => Self::BadArguments(text),
+            Status::DecodeLimit => match DecodeLimit::from_text(&text) {
+                Some(limit) => Self::DecodeLimit { what: "arguments", limit },
+                // A newer server's.
+                None => Self::BadArguments(text),
+            },
             Status::Panicked => Self::Panicked(text),
             Status::DeadlineExceeded => {
                 Self::DeadlineExceeded { service: service.into(), method: method.into(), after }
@@ -203,6 +223,7 @@ impl RpcError {
             Self::Unavailable { reason, .. } => (Status::Unavailable, reason.clone()),
             Self::NoSuchMethod(text) => (Status::NoSuchMethod, text.clone()),
             Self::BadArguments(text) => (Status::BadArguments, text.clone()),
+            Self::DecodeLimit { what: "arguments", limit } => (Status::DecodeLimit, limit.to_text()),
             Self::Panicked(text) => (Status::Panicked, text.clone()),
             Self::Cancelled => (Status::Cancelled, self.to_string()),
             Self::Refused(text) => (Status::Refused, text.clone()),
@@ -211,14 +232,19 @@ impl RpcError {
             Self::Busy(text) => (Status::Busy, text.clone()),
             Self::NoSpace(text) => (Status::NoSpace, text.clone()),
             Self::Protocol(text) => (Status::Protocol, text.clone()),
-            Self::Forked { .. } | Self::Codec(_) | Self::Internal(_) => (Status::Internal, self.to_string()),
+            Self::Forked { .. } | Self::Codec(_) | Self::DecodeLimit { .. } | Self::Internal(_) => {
+                (Status::Internal, self.to_string())
+            }
         }
     }
 }
 
 impl From<CodecError> for RpcError {
     fn from(error: CodecError) -> Self {
-        Self::Codec(error.to_string())
+        match error.limit {
+            Some(limit) => Self::DecodeLimit { what: "reply", limit },
+            None => Self::Codec(error.to_string()),
+        }
     }
 }
 

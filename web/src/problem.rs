@@ -145,6 +145,9 @@ impl From<RpcError> for Problem {
             RpcError::TooLarge { .. } | RpcError::TooLargeAtServer(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
             }
+            RpcError::DecodeLimit { what: "arguments", .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "decode-limit")
+            }
             RpcError::Panicked(_) => (StatusCode::INTERNAL_SERVER_ERROR, "panicked"),
             RpcError::Protocol(_) => (StatusCode::BAD_GATEWAY, "protocol"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

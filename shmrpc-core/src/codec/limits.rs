@@ -62,6 +62,26 @@ pub enum DecodeLimit {
     EmptyElements,
 }
 
+impl DecodeLimit {
+    /// Its name, and for the budget how much it is; a colon; what people read. As it travels in a reply.
+    pub(crate) fn to_text(self) -> String {
+        match self {
+            Self::Depth => format!("depth: {self}"),
+            Self::Memory { budget_bytes } => format!("memory {budget_bytes}: {self}"),
+            Self::EmptyElements => format!("empty elements: {self}"),
+        }
+    }
+
+    /// What [`Self::to_text`] says; `None` for a limit that is not known here.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text.split_once(':')?.0 {
+            "depth" => Some(Self::Depth),
+            "empty elements" => Some(Self::EmptyElements),
+            other => Some(Self::Memory { budget_bytes: other.strip_prefix("memory ")?.parse().ok()? }),
+        }
+    }
+}
+
 /// What one decoding has cost so far.
 pub(super) struct Limits {
     depth: Cell<usize>,

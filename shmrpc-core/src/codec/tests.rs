@@ -149,4 +149,10 @@ fn an_error_names_the_limit() {
     let deep = "[".repeat(1000);
     let error = <Json as Decode<Value>>::decode(deep.as_bytes()).unwrap_err();
     assert_eq!(error.to_string(), "json decoding: nested deeper than 128 levels");
+    for limit in [DecodeLimit::Depth, DecodeLimit::Memory { budget_bytes: 77 }, DecodeLimit::EmptyElements] {
+        assert_eq!(DecodeLimit::from_text(&limit.to_text()), Some(limit));
+    }
+    for other in ["", "depth", "width: of another version", "memory much: no number"] {
+        assert_eq!(DecodeLimit::from_text(other), None);
+    }
 }

@@ -21,7 +21,7 @@ use super::{
     in_place::{Argument, Lent, Room},
     runtime,
 };
-use crate::{client::Door, error::Status, stream::ServerStream};
+use crate::{client::Door, codec::CodecError, error::Status, stream::ServerStream};
 
 /// What a handler may want to know about its call.
 #[derive(Clone, Debug)]
@@ -275,6 +275,14 @@ impl<'a> Responder<'a> {
     /// Answers with an error of the library and its text.
     pub fn fail(self, status: Status, text: &str) {
         self.send(status, text.as_bytes());
+    }
+
+    /// Answers that the arguments could not be decoded.
+    pub(crate) fn refuse_arguments(self, error: &CodecError) {
+        match error.limit {
+            Some(limit) => self.fail(Status::DecodeLimit, &limit.to_text()),
+            None => self.fail(Status::BadArguments, &error.to_string()),
+        }
     }
 
     /// The same obligation, for an answer that may come after the dispatch is over.

@@ -46,7 +46,7 @@ where
     let (_, responder) = call.into_parts();
     match args {
         Ok(args) => answer::<C, R, E>(responder, || handler(args)),
-        Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
+        Err(error) => responder.refuse_arguments(&error),
     }
 }
 
@@ -77,7 +77,7 @@ where
             let running = handler(args);
             responder.spawn(async move { encoded::<C, R, E>(&running.await) });
         }
-        Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
+        Err(error) => responder.refuse_arguments(&error),
     }
 }
 

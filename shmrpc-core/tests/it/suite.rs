@@ -23,7 +23,8 @@ macro_rules! conformance {
     ($harness:ty) => {
         crate::suite::conformance!($harness, calls:
             sizes, every_encoding, json_door, many_threads, many_tasks, out_of_order, deadline,
-            cancel_by_drop, panic_is_an_error, typed_error, unknown_method, bad_arguments, many_clients
+            cancel_by_drop, panic_is_an_error, typed_error, unknown_method, bad_arguments, decode_limit,
+            many_clients
         );
         crate::suite::conformance!($harness, streams:
             download, upload, duplex, duplex_async_both_sides, raw_duplex, without_items,

@@ -128,7 +128,7 @@ fn call_exit(error: &RpcError) -> Exit {
         RpcError::WorkerDied { .. } | RpcError::ConnectionLost { .. } => Exit::Lost,
         RpcError::DeadlineExceeded { .. } => Exit::Deadline,
         RpcError::Unavailable { .. } | RpcError::NoSuchMethod(_) => Exit::NotFound,
-        RpcError::BadArguments(_) => Exit::Usage,
+        RpcError::BadArguments(_) | RpcError::DecodeLimit { what: "arguments", .. } => Exit::Usage,
         RpcError::Panicked(_) => Exit::Service,
         RpcError::Refused(_)
         | RpcError::TooLarge { .. }

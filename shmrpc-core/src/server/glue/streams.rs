@@ -7,7 +7,6 @@ use super::{answer, encoded, refuse_json_door};
 use crate::{
     client::Door,
     codec::{Codec, Decode, Encode, Json, Raw},
-    error::Status,
     server::IncomingCall,
     stream::{StreamReceiver, StreamSender},
 };
@@ -39,7 +38,7 @@ fn stream_in<C, A, S, U, R, E>(
     let (_, responder) = call.into_parts();
     match args {
         Ok(args) => answer::<C, R, E>(responder, || handler(args, out, input)),
-        Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
+        Err(error) => responder.refuse_arguments(&error),
     }
 }
 
@@ -75,7 +74,7 @@ fn stream_async_in<C, A, S, U, R, E, F>(
             let running = handler(args, out, input);
             responder.spawn(async move { encoded::<C, R, E>(&running.await) });
         }
-        Err(error) => responder.fail(Status::BadArguments, &error.to_string()),
+        Err(error) => responder.refuse_arguments(&error),
     }
 }
 

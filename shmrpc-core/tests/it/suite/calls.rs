@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shmrpc_core::{
     CallError, Connection, Door, NoError, RpcError, Status,
     client::Target,
-    codec::{Bincode, Json, Msgpack},
+    codec::{Bincode, Decode, DecodeLimit, Json, Msgpack},
 };
 
 use super::Harness;
@@ -166,6 +166,19 @@ pub(crate) fn bad_arguments(harness: &impl Harness) {
     let client = harness.connect();
     let error = client.call_bytes_blocking(Target::from(SLEEP), Door::Native, b"[\"no\"]").unwrap_err();
     assert!(matches!(error, RpcError::BadArguments(_)), "{error:?}");
+}
+
+/// The error says which limit, the connection is usable, and a reply beyond it is told from arguments.
+pub(crate) fn decode_limit(harness: &impl Harness) {
+    let client = harness.connect();
+    let deep = "[".repeat(1000);
+    let error =
+        client.call_bytes_blocking(Target::from(ECHO_JSON), Door::Native, deep.as_bytes()).unwrap_err();
+    let is_deep = |error: &RpcError, whose| matches!(error, RpcError::DecodeLimit { what, limit: DecodeLimit::Depth } if *what == whose);
+    assert!(is_deep(&error, "arguments"), "{error:?}");
+    let error = RpcError::from(<Json as Decode<Value>>::decode(deep.as_bytes()).unwrap_err());
+    assert!(is_deep(&error, "reply"), "{error:?}");
+    assert_eq!(echo_json(&client, &json!([[1]])).unwrap(), json!([[1]]));
 }
 
 pub(crate) fn many_clients(harness: &impl Harness) {
