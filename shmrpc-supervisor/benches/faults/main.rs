@@ -39,11 +39,31 @@ const ROWS: &[Row] = &[
         measure: processes::worker_sigkill_large,
     },
     Row {
+        name: "worker SIGKILL mid-call, 2 GB resident",
+        bound: "p99 1.5 s",
+        measure: processes::worker_sigkill_huge,
+    },
+    Row {
         name: "client SIGKILL: its descriptors and regions gone from the worker",
         bound: "p99 100 ms, max 1 s",
         measure: processes::client_sigkill,
     },
     Row { name: "worker SIGSTOP: beyond the deadline", bound: "20 ms", measure: processes::worker_sigstop },
+    Row {
+        name: "worker SIGSTOP: to the next worker, beyond watchdog_timeout",
+        bound: "10 s",
+        measure: daemon::watchdog,
+    },
+    Row {
+        name: "calls beside a busy client, to two workers",
+        bound: "–",
+        measure: processes::calls_beside_others,
+    },
+    Row {
+        name: "the same, client and one worker stopped",
+        bound: "1 ms more",
+        measure: processes::calls_beside_stopped,
+    },
     Row { name: "no descriptor for a region: NoSpace", bound: "10 ms", measure: processes::no_space },
     Row {
         name: "supervisor SIGKILL: start of the next to adoption", bound: "–", measure: daemon::adoption
@@ -53,11 +73,19 @@ const ROWS: &[Row] = &[
         bound: "–",
         measure: daemon::orphan_timeout,
     },
+    Row {
+        name: "crash loop: the daemon's processor time in a second",
+        bound: "50 ms",
+        measure: daemon::crash_loop,
+    },
+    Row { name: "grandchildren of a stopped worker", bound: "5 s", measure: daemon::grandchildren },
     Row { name: "port taken", bound: "1 s", measure: daemon::port_taken },
     Row { name: "second supervisor", bound: "1 s", measure: daemon::second_supervisor },
     Row { name: "ini typo, unknown key, bad value", bound: "100 ms", measure: daemon::ini_typo },
     Row { name: "frame over the limit", bound: "1 ms", measure: wire::frame_over_the_limit },
     Row { name: "malformed frame: close", bound: "–", measure: wire::malformed_frame },
+    Row { name: "slowloris, frames", bound: "10 s", measure: wire::slowloris_frames },
+    Row { name: "slowloris, HTTP", bound: "10 s", measure: daemon::slowloris_http },
     Row { name: "TCP call, alone", bound: "–", measure: wire::probe_alone },
     Row {
         name: "TCP call beside 10,000 idle connections",

@@ -14,7 +14,7 @@ use nix::{
 };
 use shmrpc::RpcError;
 
-use crate::service::{Actor, CLIENT, LARGE, SMALL, connect, echo, flush, hang};
+use crate::service::{Actor, CLIENT, HUGE, LARGE, SMALL, connect, echo, flush, hang};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -24,6 +24,10 @@ pub(crate) fn worker_sigkill_small(tries: usize) -> Vec<Duration> {
 
 pub(crate) fn worker_sigkill_large(tries: usize) -> Vec<Duration> {
     worker_sigkill(LARGE, tries)
+}
+
+pub(crate) fn worker_sigkill_huge(tries: usize) -> Vec<Duration> {
+    worker_sigkill(HUGE, tries.div_ceil(6))
 }
 
 /// From the kill to the error in the caller's hands.
@@ -115,6 +119,36 @@ pub(crate) fn worker_sigstop(tries: usize) -> Vec<Duration> {
     };
     let times = (0..tries).map(once).collect();
     signal(Signal::SIGCONT);
+    times
+}
+
+pub(crate) fn calls_beside_others(tries: usize) -> Vec<Duration> {
+    beside_others(tries, false)
+}
+
+pub(crate) fn calls_beside_stopped(tries: usize) -> Vec<Duration> {
+    beside_others(tries, true)
+}
+
+/// A client's calls to two workers, beside another client that calls all the time; or beside one that is stopped in
+/// the midst of that, with one of the workers.
+fn beside_others(tries: usize, are_stopped: bool) -> Vec<Duration> {
+    flush();
+    let folder = tempfile::tempdir().expect("a folder");
+    let workers = [(); 2].map(|()| Actor::start(SMALL, folder.path()).0);
+    let (other, _) = Actor::start(CLIENT, folder.path());
+    let connection = connect(folder.path()).with_deadline(PATIENCE);
+    (0..1000).for_each(|_| drop(echo(&connection, b"x").expect("an answer")));
+    let signal = |pid: u32, signal| kill(Pid::from_raw(pid.cast_signed()), signal).expect("it lives");
+    let stopped: &[u32] = if are_stopped { &[other.pid(), workers[0].pid()] } else { &[] };
+    stopped.iter().for_each(|&pid| signal(pid, Signal::SIGSTOP));
+    let once = |_| {
+        let start = Instant::now();
+        echo(&connection, b"x").expect("an answer");
+        start.elapsed()
+    };
+    let times = (0..tries * 100).map(once).collect();
+    stopped.iter().for_each(|&pid| signal(pid, Signal::SIGCONT));
     times
 }
 

@@ -35,6 +35,7 @@ impl Victim {
 
 pub(crate) const SMALL: &str = "serve-small";
 pub(crate) const LARGE: &str = "serve-large";
+pub(crate) const HUGE: &str = "serve-huge";
 pub(crate) const CLIENT: &str = "call-for-ever";
 
 /// What a process of that role does; it does not return.
@@ -42,6 +43,7 @@ pub(crate) fn role(name: &str) -> Option<fn(&Path) -> !> {
     match name {
         SMALL => Some(|folder| serve(folder, 0)),
         LARGE => Some(|folder| serve(folder, 100 << 20)),
+        HUGE => Some(|folder| serve(folder, 2 << 30)),
         CLIENT => Some(call_for_ever),
         _ => None,
     }

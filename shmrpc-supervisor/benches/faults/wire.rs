@@ -15,7 +15,10 @@ use shmrpc::{
     frame::{Frame, HEADER_BYTES, Header, Kind, decode, encode, flags, handshake::Hello},
 };
 
-use crate::service::{Actor, SMALL, echo, flush};
+use crate::{
+    daemon::slow_peers,
+    service::{Actor, SMALL, echo, flush},
+};
 
 fn timed(tries: usize, mut once: impl FnMut()) -> Vec<Duration> {
     flush();
@@ -96,6 +99,18 @@ fn probe(tries: usize, beside: u64) -> Vec<Duration> {
     let times = timed(tries * 1000, call);
     drop(idle);
     times
+}
+
+/// From the first bytes of a frame that never ends to the end of its connection; many at once.
+pub(crate) fn slowloris_frames(tries: usize) -> Vec<Duration> {
+    flush();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_worker, port) = Actor::start(SMALL, folder.path());
+    let hello = serde_json::to_vec(&Hello::new(None)).expect("a Hello is JSON");
+    let hello = encode(Frame::Hello(hello.into()), false);
+    let begun = Header { body_bytes: 60_000, kind: Kind::Call, flags: 0, code: 0, id: 1 };
+    let said = [&hello.head[..], &hello.payload[..], &begun.encode()[..]].concat();
+    slow_peers(tries, &format!("127.0.0.1:{port}"), &said)
 }
 
 /// Six bytes that claim four gibibytes.
