@@ -2,5 +2,6 @@
 //! module a subject.
 
 mod derive;
+mod fault_matrix;
 mod processes;
 mod search;
