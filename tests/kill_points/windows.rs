@@ -86,6 +86,7 @@ pub(crate) const WINDOWS: &[Window] = &[
     at_once("take.found", Part::Calls, 40),
     at_once("take.copied", Part::Calls, 40),
     at_once("take.freed", Part::Calls, 40),
+    at_once("take.numbered", Part::Calls, 4),
     at_once("take.released", Part::Calls, 4),
     // It comes and goes.
     next_join("node.bound", Part::Calls, 1),

@@ -1,6 +1,6 @@
 //! A client program for the process tests whose shared memory somebody else scribbles over: it calls, checks every
-//! reply, and connects anew when its connection has become useless. Ends with its standard input, and prints how
-//! its calls ended.
+//! reply, and connects anew when its connection has become useless. Its argument says whether its messages are `small`
+//! and lie in slots, or `large` and lie in arenas. Ends with its standard input, and prints how its calls ended.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +19,9 @@ use shmrpc::{ConnectOptions, Connection, Door, RpcError, client::Target};
 const DEADLINE: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Arguments and replies up to some such length may lie among the words of a slot.
-const INLINE_BYTES: usize = 256;
+/// Lengths of arguments and replies that lie in slots, and that do not.
+const SMALL: &[usize] = &[0, 40, 192, 224, 400, 464];
+const LARGE: &[usize] = &[500, 5000, 1000, 70_000];
 
 fn connect() -> Result<Connection, String> {
     let mut options = ConnectOptions::default();
@@ -30,7 +31,7 @@ fn connect() -> Result<Connection, String> {
 }
 
 /// Calls for as long as its connection is of use; counts outcomes.
-fn use_up(connection: &Connection, ends: &AtomicBool, outcomes: &mut BTreeMap<String, u64>) {
+fn use_up(connection: &Connection, sizes: &[usize], ends: &AtomicBool, outcomes: &mut BTreeMap<String, u64>) {
     let service = connection.service();
     let Some(method) = service.method("echo_raw") else { return };
     let target = Target::from(method);
@@ -38,7 +39,7 @@ fn use_up(connection: &Connection, ends: &AtomicBool, outcomes: &mut BTreeMap<St
         if ends.load(Ordering::Relaxed) {
             return;
         }
-        let len = [0, 40, 192, 224, 225, 5000, 70_000][round % 7];
+        let len = sizes[round % sizes.len()];
         let data: Vec<u8> = (0..len).map(|at: usize| (at.wrapping_mul(7) ^ round) as u8).collect();
         let began = Instant::now();
         // Two at once, so that one may lie in the ring when the other is scribbled over.
@@ -48,14 +49,18 @@ fn use_up(connection: &Connection, ends: &AtomicBool, outcomes: &mut BTreeMap<St
         for reply in [reply, other.and_then(shmrpc::client::Pending::wait)] {
             let outcome = match reply {
                 Ok(reply) if reply.body == data => "right",
-                // Bytes that lie in the slot were scribbled over themselves.
-                Ok(reply) if reply.body.len() == data.len() && data.len() <= INLINE_BYTES => "changed bytes",
                 Ok(reply) => {
                     eprintln!("{} bytes sent, {} other bytes came back", data.len(), reply.body.len());
                     "wrong"
                 }
                 Err(error) => {
                     useless = true;
+                    if error.to_string().contains("was damaged") {
+                        // Of the connection's memory, not of the connection.
+                        let after = connection.call_bytes_blocking(target, Door::Native, &data);
+                        let after = if after.is_ok() { "right after damage" } else { "failed after damage" };
+                        *outcomes.entry(after.to_owned()).or_default() += 1;
+                    }
                     kind(&error)
                 }
             };
@@ -89,12 +94,13 @@ fn main() -> ExitCode {
             ends.store(true, Ordering::Relaxed);
         });
     }
+    let sizes = if std::env::args().nth(1).as_deref() == Some("large") { LARGE } else { SMALL };
     let mut outcomes = BTreeMap::new();
     while !ends.load(Ordering::Relaxed) {
         match connect() {
             Ok(connection) => {
                 *outcomes.entry("connections".to_owned()).or_default() += 1;
-                use_up(&connection, &ends, &mut outcomes);
+                use_up(&connection, sizes, &ends, &mut outcomes);
             }
             Err(reason) => {
                 if std::env::var_os("SHMRPC_MUTATION_TRACE").is_some() {

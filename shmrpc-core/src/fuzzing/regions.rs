@@ -71,7 +71,8 @@ fn use_channel(ours: &Channel, theirs: &Channel, mut script: Script<'_>) {
     let (me, other) = (Claimer::new(1, 2), Claimer::from_bits(script.byte().into()));
     for index in 0..3 {
         let place = Place { arena: 0, len_bytes: 8, offset: 0 };
-        ours.write_call(index, &CallHeader { call_id: index.into(), place, ..CallHeader::default() });
+        let call = CallHeader { call_id: index.into(), place, ..CallHeader::default() };
+        ours.write_call(index, index.into(), &call);
         ours.publish(index.into(), index);
     }
     for _ in 0..8 {
@@ -79,14 +80,16 @@ fn use_channel(ours: &Channel, theirs: &Channel, mut script: Script<'_>) {
         scribble(ours.region(), &mut script, usize::from(step >> 5));
         let claimed = if step & 1 == 0 { theirs.try_claim(me) } else { None };
         let claimed = claimed.unwrap_or(Claimed { slot: u16::from(step >> 2), index: u32::from(step) });
-        let call = theirs.read_call(claimed.slot);
-        let (at, len) = (theirs.call_inline(claimed.slot), call.place.len_bytes as usize % 200);
+        let call = theirs.read_call(claimed);
+        let place = call.map_or(Place::default(), |call| call.header.place);
+        let (at, len) = (theirs.call_inline(claimed.slot), place.len_bytes as usize % 200);
         assert!(theirs.region().holds(at, len), "arguments of slot {}", claimed.slot);
         let _given_up = theirs.is_cancelled(claimed.slot);
+        let _awaited = call.is_ok_and(|call| theirs.awaits(claimed, call.seal));
         if step & 2 == 0 {
-            theirs.publish_reply(claimed, ReplyHeader { status: u16::from(step), place: call.place });
+            theirs.publish_reply(claimed, ReplyHeader { status: step, place, claimer: me });
         }
-        if let Some(reply) = ours.reply(claimed.slot, claimed.index) {
+        if let Some(Ok(reply)) = ours.reply(claimed.slot, claimed.index) {
             assert!(
                 ours.region().holds(ours.reply_inline(claimed.slot), reply.place.len_bytes as usize % 200)
             );
@@ -201,7 +204,7 @@ pub(super) fn attach(data: &[u8]) {
     if let Ok(channel) = Channel::attach(dup(&region)) {
         for slot in 0..16 {
             assert!(channel.region().holds(channel.reply_inline(slot), 8));
-            let _call = (channel.read_call(slot), channel.reply(slot, 0));
+            let _call = (channel.read_call(Claimed { slot, index: 0 }), channel.reply(slot, 0));
         }
         let _claimed = channel.try_claim(Claimer::new(3, 3));
     }

@@ -1,6 +1,8 @@
 //! Arenas: memory for messages that do not fit a slot. The sender owns the arena, allocates in it
 //! privately and is the only one to write; the receiver maps it and says what it no longer needs by setting
-//! a bit. Nothing that a receiver writes can make the sender's bookkeeping wrong.
+//! a bit. Nothing that a receiver writes can make the sender's bookkeeping wrong: a bit counts if the receiver has
+//! also copied the extent's number, which stands before the message. So a bit that some faulty process has set does
+//! not have another message written over one that is still to be read.
 //!
 //! An arena is a power of two of pages and never resized; a message that fits none brings a new one,
 //! at least as large as all before it together, and old ones are given back when nothing lies in them.
@@ -12,6 +14,7 @@ use std::{
 
 use super::{
     channel::Place,
+    kill_point::kill_point,
     region::{Region, RegionError, page_bytes},
 };
 
@@ -19,6 +22,8 @@ use super::{
 const MAX_GRANULES: usize = 4096 * 8;
 const HEADER_BYTES: usize = 4096;
 const MIN_BYTES: usize = 64 * 1024;
+/// Before each message: the extent's number, and the same once more when the receiver has released it.
+const LABEL_BYTES: usize = 16;
 /// Largest arena that is mapped for a peer.
 const MAX_ARENA_BYTES: usize = 8 << 30;
 
@@ -40,7 +45,7 @@ fn room(len_bytes: usize) -> usize {
 /// The smallest arena, in whole pages, that is sure to hold one message of that length.
 fn snug_bytes(len_bytes: usize) -> usize {
     // A granule for the header, one for each end that does not fill one.
-    (len_bytes + HEADER_BYTES + 3 * granule_bytes(len_bytes * 2)).next_multiple_of(page_bytes())
+    (LABEL_BYTES + len_bytes + HEADER_BYTES + 3 * granule_bytes(len_bytes * 2)).next_multiple_of(page_bytes())
 }
 
 /// A message's place in an arena.
@@ -59,10 +64,14 @@ impl Extent {
 
 /// The receiver's note that it no longer needs the extent at that offset.
 pub(crate) fn release(region: &Region, offset: u64) {
-    let granule = offset as usize / granule_bytes(region.len_bytes());
-    let word = granule / 64 * 8;
-    if word + 8 <= HEADER_BYTES && region.holds(word, 8) {
-        // Pairs with the Acquire swap in `Arena::reclaim`: the bytes have been read by now.
+    let granule_bytes = granule_bytes(region.len_bytes());
+    let granule = offset as usize / granule_bytes;
+    let (word, label) = (granule / 64 * 8, granule * granule_bytes);
+    if word + 8 <= HEADER_BYTES && region.holds(word, 8) && region.holds(label, LABEL_BYTES) {
+        let number = region.word64(label).load(Ordering::Relaxed);
+        region.word64(label + 8).store(number, Ordering::Relaxed);
+        kill_point("take.numbered");
+        // Pairs with the Acquire swap in `Arena::reclaim`: the bytes have been read by now, and the number copied.
         region.word64(word).fetch_or(1 << (granule % 64), Ordering::Release);
     }
 }
@@ -109,6 +118,8 @@ struct Arena {
     granule_bytes: usize,
     free: Ranges,
     used: Ranges,
+    /// Extents so far: the last one's number.
+    numbers: u64,
 }
 
 /// Ranges of granules that do not overlap, in their order. Mostly a handful: kept in one piece, so that taking one
@@ -120,6 +131,8 @@ struct Ranges(Vec<Range>);
 struct Range {
     start: usize,
     len: usize,
+    /// The extent's, of one in use.
+    number: u64,
 }
 
 impl Range {
@@ -147,7 +160,7 @@ impl Ranges {
         }
         if at > 0 && self.0[at - 1].end() == range.start {
             at -= 1;
-            range = Range { start: self.0[at].start, len: self.0[at].len + range.len };
+            range = Range { start: self.0[at].start, len: self.0[at].len + range.len, number: 0 };
             self.0.remove(at);
         }
         self.0.insert(at, range);
@@ -162,11 +175,11 @@ impl Ranges {
     /// Cuts so many granules off the first range that has them; says where they begin.
     fn cut(&mut self, len: usize) -> Option<usize> {
         let at = self.0.iter().position(|range| range.len >= len)?;
-        let Range { start, len: whole } = self.0[at];
+        let Range { start, len: whole, number } = self.0[at];
         if whole == len {
             self.0.remove(at);
         } else {
-            self.0[at] = Range { start: start + len, len: whole - len };
+            self.0[at] = Range { start: start + len, len: whole - len, number };
         }
         Some(start)
     }
@@ -226,8 +239,9 @@ impl Arenas {
             id: self.next_id,
             region: Arc::clone(&region),
             granule_bytes,
-            free: Ranges(vec![Range { start: first, len: room(wanted_bytes) }]),
+            free: Ranges(vec![Range { start: first, len: room(wanted_bytes), number: 0 }]),
             used: Ranges::default(),
+            numbers: 0,
         };
         self.next_id += 1;
         self.total_bytes += wanted_bytes;
@@ -266,16 +280,30 @@ impl Arenas {
 
 impl Arena {
     fn allocate(&mut self, len_bytes: usize) -> Option<Extent> {
-        let len = len_bytes.div_ceil(self.granule_bytes).max(1);
+        let len = (LABEL_BYTES + len_bytes).div_ceil(self.granule_bytes);
         let start = self.free.cut(len)?;
-        self.used.insert(Range { start, len });
-        Some(Extent { arena: self.id, offset: (start * self.granule_bytes) as u64 })
+        self.numbers += 1;
+        self.used.insert(Range { start, len, number: self.numbers });
+        let label = start * self.granule_bytes;
+        // Told to the receiver with the message that follows.
+        self.region.word64(label).store(self.numbers, Ordering::Relaxed);
+        self.region.word64(label + 8).store(0, Ordering::Relaxed);
+        Some(Extent { arena: self.id, offset: (label + LABEL_BYTES) as u64 })
     }
 
     fn free(&mut self, start: usize) {
         if let Some(range) = self.used.remove(start) {
             self.free.join(range);
         }
+    }
+
+    /// Whether the receiver has released the extent that begins there.
+    fn is_released(&self, start: usize) -> bool {
+        let used = self.used.0.get(self.used.from(start)).filter(|range| range.start == start);
+        used.is_some_and(|range| {
+            let released = self.region.word64(start * self.granule_bytes + 8);
+            released.load(Ordering::Relaxed) == range.number
+        })
     }
 
     /// Takes back what the receiver has released. Bits that belong to no extent are ignored.
@@ -288,7 +316,10 @@ impl Arena {
                 // Pairs with the Release in `release`.
                 let bits = self.region.word64(word * 8).swap(0, Ordering::Acquire);
                 for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
-                    self.free(word * 64 + bit);
+                    let start = word * 64 + bit;
+                    if self.is_released(start) {
+                        self.free(start);
+                    }
                 }
             }
         }
@@ -322,6 +353,18 @@ mod tests {
         assert_ne!(arenas.allocate(5000).unwrap().extent, second.extent);
     }
 
+    #[test]
+    fn a_bit_that_somebody_else_has_set_frees_nothing() {
+        let mut arenas = Arenas::new(1 << 20);
+        let first = arenas.allocate(5000).unwrap();
+        for word in 0..HEADER_BYTES / 8 {
+            first.region.word64(word * 8).store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_ne!(arenas.allocate(5000).unwrap().extent, first.extent, "it is still to be read");
+        release(&first.region, first.extent.offset);
+        assert_eq!(arenas.allocate(5000).unwrap().extent, first.extent);
+    }
+
     /// Arenas of gigabytes are too much for a test: the sums alone are checked.
     #[test]
     fn an_arena_made_to_measure_holds_its_message_and_every_granule_has_a_bit() {
@@ -332,7 +375,8 @@ mod tests {
                     let arena = snug_bytes(len);
                     for arena in [arena, arena.next_power_of_two()] {
                         let granule = granule_bytes(arena);
-                        assert!(room(arena) * granule >= len, "{len} bytes in an arena of {arena}");
+                        let room = room(arena) * granule;
+                        assert!(room >= LABEL_BYTES + len, "{len} bytes in an arena of {arena}");
                         assert!(arena / granule <= MAX_GRANULES, "{len} bytes in an arena of {arena}");
                     }
                 }

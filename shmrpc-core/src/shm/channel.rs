@@ -9,12 +9,21 @@
 //! Claiming is one compare-and-swap on `head`, which names the claimer; the claim is then noted in a table of
 //! the workers', a word a slot. Who claims next notes the claim that `head` names first, so `head` always names
 //! the one claim that may not be noted yet, and a dead worker's claims can be found exactly.
+//!
+//! The words that describe a call or a reply are sealed (`seal`): where a faulty process has written among them, or has
+//! made a worker claim the wrong slot, the seal does not fit, and the connection is given up instead of believed.
 
+// The paths are said for the models, which take this file from elsewhere.
+#[path = "channel/header.rs"]
+mod header;
+#[path = "channel/seal.rs"]
+mod seal;
 #[cfg(test)]
 mod tests;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+pub(crate) use self::header::{CallHeader, Damaged, Place, ReplyHeader, SealedCall};
 use super::{
     kill_point::kill_point,
     region::{Region, RegionError},
@@ -22,7 +31,7 @@ use super::{
 };
 
 /// A worker on a ring: its index on the board and a random incarnation, never zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Claimer(u32);
 
 impl Claimer {
@@ -42,7 +51,7 @@ impl Claimer {
     }
 }
 
-const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcC2");
+const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcC3");
 const GEOMETRY: usize = 8;
 const HEAD: usize = 128;
 const ATTENDED: usize = 256;
@@ -58,17 +67,20 @@ const ENTRY: usize = 0;
 const METHOD: usize = 1;
 const DEADLINE: usize = 2;
 const PLACE: usize = 3;
-/// The door, and in the lowest bit whether the call has been given up.
+/// The seal in the upper half, the door, and in the lowest bit whether the call has been given up.
 const FLAGS: usize = 4;
 const CALL_ID: usize = 5;
 /// Small arguments begin here; of what lies in an arena, this is the offset.
 const CALL_INLINE: usize = 6;
 const REPLY: usize = SLOT_BYTES / 8 / 2;
 const REPLY_PLACE: usize = REPLY + 1;
-/// As with the call.
+/// Small replies begin here; of what lies in an arena, this is whose arena it is, and a 16th of the offset.
 const REPLY_INLINE: usize = REPLY + 2;
 
 const CANCELLED: u64 = 1;
+
+/// Messages in arenas begin at multiples of it.
+const OFFSET_UNIT: u64 = 16;
 
 /// Arguments up to this length lie in the slot itself.
 pub(crate) const CALL_INLINE_BYTES: usize = (REPLY - CALL_INLINE) * 8;
@@ -80,34 +92,6 @@ const MAX_BYTES: usize = slots_offset(MAX_SLOTS) + MAX_SLOTS * SLOT_BYTES;
 
 const fn slots_offset(slots: usize) -> usize {
     (CLAIMS + slots * 8).next_multiple_of(128)
-}
-
-/// Where a payload lies: in the slot (`arena == 0`) or in an arena of the sender.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) arena: u32,
-    pub(crate) len_bytes: u32,
-    pub(crate) offset: u64,
-}
-
-/// A call's header, as it lies in the slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CallHeader {
-    pub(crate) call_id: u64,
-    pub(crate) method: u64,
-    /// On CLOCK_MONOTONIC.
-    pub(crate) deadline_ns: u64,
-    pub(crate) place: Place,
-    pub(crate) door: u8,
-    /// Given up before it was claimed.
-    pub(crate) cancelled: bool,
-}
-
-/// A reply's header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReplyHeader {
-    pub(crate) status: u16,
-    pub(crate) place: Place,
 }
 
 /// A call that this worker has claimed.
@@ -202,18 +186,26 @@ impl Channel {
 
     // The client's side.
 
-    /// Writes a call's header; the caller has put the payload where the header says.
-    pub(crate) fn write_call(&self, slot: u16, call: &CallHeader) {
+    /// Writes the header of what will be call number `index`; the caller has put the payload where the header says.
+    #[inline]
+    pub(crate) fn write_call(&self, slot: u16, index: u32, call: &CallHeader) {
         let word = self.slot(slot);
         word[METHOD].store(call.method, Ordering::Relaxed);
         word[DEADLINE].store(call.deadline_ns, Ordering::Relaxed);
-        let place = u64::from(call.place.arena) << 32 | u64::from(call.place.len_bytes);
-        word[PLACE].store(place, Ordering::Relaxed);
-        word[FLAGS].store(u64::from(call.door) << 8, Ordering::Relaxed);
+        word[PLACE].store(call.place.word(), Ordering::Relaxed);
+        let seal = u64::from(seal::of_call(index, call));
+        word[FLAGS].store(seal << 32 | u64::from(call.door) << 8, Ordering::Relaxed);
         word[CALL_ID].store(call.call_id, Ordering::Relaxed);
         if call.place.arena != 0 {
             word[CALL_INLINE].store(call.place.offset, Ordering::Relaxed);
         }
+    }
+
+    /// Has a call run once more under another number.
+    pub(crate) fn renumber(&self, slot: u16, from: u32, to: u32) -> Result<(), Damaged> {
+        let call = self.read_call(Claimed { slot, index: from })?;
+        self.write_call(slot, to, &call.header);
+        Ok(())
     }
 
     /// Where a small argument lies.
@@ -251,7 +243,8 @@ impl Channel {
     }
 
     /// The reply to call `index`, if it is there.
-    pub(crate) fn reply(&self, slot: u16, index: u32) -> Option<ReplyHeader> {
+    #[inline]
+    pub(crate) fn reply(&self, slot: u16, index: u32) -> Option<Result<ReplyHeader, Damaged>> {
         let word = self.slot(slot);
         // Pairs with the Release store in `publish_reply`.
         let stamp = word[REPLY].load(Ordering::Acquire);
@@ -259,11 +252,12 @@ impl Channel {
             return None;
         }
         let place = word[REPLY_PLACE].load(Ordering::Relaxed);
-        let mut place = Place { arena: (place >> 32) as u32, len_bytes: place as u32, offset: 0 };
-        if place.arena != 0 {
-            place.offset = word[REPLY_INLINE].load(Ordering::Relaxed);
+        let whose = if place >> 32 == 0 { 0 } else { word[REPLY_INLINE].load(Ordering::Relaxed) };
+        if stamp != seal::stamp(index, stamp as u8, place, whose) {
+            return Some(Err(Damaged));
         }
-        Some(ReplyHeader { status: stamp as u16, place })
+        let place = Place { offset: (whose & 0xffff_ffff) * OFFSET_UNIT, ..Place::from_word(place) };
+        Some(Ok(ReplyHeader { status: stamp as u8, place, claimer: Claimer((whose >> 32) as u32) }))
     }
 
     /// Whether call `index` has been answered.
@@ -388,22 +382,37 @@ impl Channel {
     }
 
     /// Reads a claimed call's header, once. The place is not yet checked.
-    pub(crate) fn read_call(&self, slot: u16) -> CallHeader {
-        let word = self.slot(slot);
-        let place = word[PLACE].load(Ordering::Relaxed);
-        let mut place = Place { arena: (place >> 32) as u32, len_bytes: place as u32, offset: 0 };
+    #[inline]
+    pub(crate) fn read_call(&self, claimed: Claimed) -> Result<SealedCall, Damaged> {
+        let word = self.slot(claimed.slot);
+        let mut place = Place::from_word(word[PLACE].load(Ordering::Relaxed));
         if place.arena != 0 {
             place.offset = word[CALL_INLINE].load(Ordering::Relaxed);
         }
         let flags = word[FLAGS].load(Ordering::Relaxed);
-        CallHeader {
+        let header = CallHeader {
             call_id: word[CALL_ID].load(Ordering::Relaxed),
             method: word[METHOD].load(Ordering::Relaxed),
             deadline_ns: word[DEADLINE].load(Ordering::Relaxed),
             place,
             door: (flags >> 8) as u8,
             cancelled: flags & CANCELLED != 0,
+        };
+        let seal = (flags >> 32) as u32;
+        if seal == seal::of_call(claimed.index, &header) {
+            Ok(SealedCall { header, seal })
+        } else {
+            Err(Damaged)
         }
+    }
+
+    /// Whether a claimed call with that seal is still what lies in its slot, unanswered: if not, it was claimed twice,
+    /// or given back while it ran, and an answer would be written over that of another call.
+    #[inline]
+    pub(crate) fn awaits(&self, claimed: Claimed, seal: u32) -> bool {
+        let word = self.slot(claimed.slot);
+        (word[FLAGS].load(Ordering::Relaxed) >> 32) as u32 == seal
+            && (word[REPLY].load(Ordering::Relaxed) >> 32) as u32 != claimed.index.wrapping_add(1)
     }
 
     /// Whether the client has given the call up.
@@ -412,14 +421,17 @@ impl Channel {
     }
 
     /// Publishes the reply; the caller has put the payload where the header says.
+    #[inline]
     pub(crate) fn publish_reply(&self, claimed: Claimed, reply: ReplyHeader) {
         let word = self.slot(claimed.slot);
-        let place = u64::from(reply.place.arena) << 32 | u64::from(reply.place.len_bytes);
+        let place = reply.place.word();
         word[REPLY_PLACE].store(place, Ordering::Relaxed);
+        let mut whose = 0;
         if reply.place.arena != 0 {
-            word[REPLY_INLINE].store(reply.place.offset, Ordering::Relaxed);
+            whose = u64::from(reply.claimer.0) << 32 | (reply.place.offset / OFFSET_UNIT);
+            word[REPLY_INLINE].store(whose, Ordering::Relaxed);
         }
-        let stamp = u64::from(claimed.index.wrapping_add(1)) << 32 | u64::from(reply.status);
+        let stamp = seal::stamp(claimed.index, reply.status, place, whose);
         kill_point("reply.placed");
         // Pairs with the Acquire loads in `reply` and `is_answered`.
         word[REPLY].store(stamp, Ordering::Release);

@@ -22,7 +22,7 @@ pub(crate) const MODELS: &[Model] = &[
 
 const SLOTS: usize = 4;
 const CALLS: u32 = 2;
-const STATUS: u16 = 7;
+const STATUS: u8 = 7;
 
 fn worker(number: u8) -> Claimer {
     Claimer::new(number, u64::from(number) + 1)
@@ -54,7 +54,7 @@ fn serve(channel: &Channel, me: Claimer, most: usize) -> Vec<u32> {
         assert_eq!(found, argument(index), "an argument that is torn or another call's");
         channel.region().put(channel.reply_inline(slot), answer(index, me));
         let place = crate::channel::Place { arena: 0, len_bytes: 8, offset: 0 };
-        channel.publish_reply(claimed, ReplyHeader { status: STATUS, place });
+        channel.publish_reply(claimed, ReplyHeader { status: STATUS, place, ..ReplyHeader::default() });
     }
     served
 }
@@ -62,7 +62,7 @@ fn serve(channel: &Channel, me: Claimer, most: usize) -> Vec<u32> {
 /// The answer to a call, if it is there: who gave it. It must be whole.
 fn answered(channel: &Channel, index: u32) -> Option<u32> {
     let slot = channel.natural_slot(index);
-    let header = channel.reply(slot, index)?;
+    let header = channel.reply(slot, index)?.expect("nobody else writes here");
     assert_eq!((header.status, header.place.len_bytes), (STATUS, 8));
     let found = channel.region().take(channel.reply_inline(slot));
     assert_eq!(found >> 32, argument(index), "an answer that is torn or another call's");

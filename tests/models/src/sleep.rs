@@ -146,7 +146,7 @@ impl Scene {
             *attends = self.channel.attend(mark);
         }
         let place = Place { arena: 0, len_bytes: 0, offset: 0 };
-        self.channel.publish_reply(claimed, ReplyHeader { status: 0, place });
+        self.channel.publish_reply(claimed, ReplyHeader { place, ..ReplyHeader::default() });
         // The next claim would be as good a barrier; here it is always the fence.
         fence(Ordering::SeqCst);
         let sleeping = self.channel.sleeping();

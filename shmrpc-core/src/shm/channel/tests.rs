@@ -21,17 +21,21 @@ fn a_call_goes_there_and_back() {
         door: 1,
         cancelled: false,
     };
-    client.write_call(2, &call);
+    client.write_call(2, 0, &call);
     client.publish(0, 2);
     assert!(worker.has_work());
     let claimed = worker.try_claim(me).unwrap();
     assert_eq!(claimed, Claimed { slot: 2, index: 0 });
-    assert_eq!(worker.read_call(2), call);
+    let read = worker.read_call(claimed).unwrap();
+    assert_eq!(read.header, call);
+    assert!(worker.awaits(claimed, read.seal));
     assert!(worker.try_claim(me).is_none());
     assert!(client.reply(2, 0).is_none());
-    let reply = ReplyHeader { status: 4, place: Place { arena: 1, len_bytes: 3, offset: 8 } };
+    let place = Place { arena: 1, len_bytes: 3, offset: 16 };
+    let reply = ReplyHeader { status: 4, place, claimer: me };
     worker.publish_reply(claimed, reply);
-    assert_eq!(client.reply(2, 0), Some(reply));
+    assert_eq!(client.reply(2, 0), Some(Ok(reply)));
+    assert!(!worker.awaits(claimed, read.seal), "it has its answer");
     assert_eq!(client.claimer(2, 0), Some(me));
 }
 
@@ -97,22 +101,25 @@ fn small_payloads_and_the_words_about_them_do_not_overlap() {
     let call = CallHeader { call_id: 1, method: 2, deadline_ns: 3, place, door: 1, cancelled: false };
     for slot in [1, 0] {
         client.region().copy_in(client.call_inline(slot), &args);
-        client.write_call(slot, &call);
+        client.write_call(slot, u32::from(slot == 0), &call);
     }
     client.publish(0, 1);
     let claimed = worker.try_claim(Claimer::new(0, 1)).unwrap();
     worker.region().copy_in(worker.reply_inline(claimed.slot), &reply);
-    let header = ReplyHeader { status: 9, place: Place { len_bytes: reply.len() as u32, ..place } };
+    let place = Place { len_bytes: reply.len() as u32, ..place };
+    let header = ReplyHeader { status: 9, place, ..ReplyHeader::default() };
     worker.publish_reply(claimed, header);
     client.cancel(1);
     for slot in [0, 1] {
         let mut copy = Vec::new();
         worker.region().copy_out(worker.call_inline(slot), args.len(), &mut copy);
-        assert!(copy == args && worker.read_call(slot) == CallHeader { cancelled: slot == 1, ..call });
+        let claimed = Claimed { slot, index: u32::from(slot == 0) };
+        let read = worker.read_call(claimed).unwrap().header;
+        assert!(copy == args && read == CallHeader { cancelled: slot == 1, ..call });
     }
     let mut copy = Vec::new();
     client.region().copy_out(client.reply_inline(1), reply.len(), &mut copy);
-    assert!(copy == reply && client.reply(1, 0) == Some(header) && client.is_answered(1, 0));
+    assert!(copy == reply && client.reply(1, 0) == Some(Ok(header)) && client.is_answered(1, 0));
 }
 
 #[test]
@@ -126,7 +133,41 @@ fn numbers_wrap_around() {
         client.publish(index, (step % 4) as u16);
         let claimed = worker.try_claim(me).unwrap();
         assert_eq!(claimed.index, index);
-        worker.publish_reply(claimed, ReplyHeader { status: 1, place: Place::default() });
+        worker.publish_reply(claimed, ReplyHeader { status: 1, ..ReplyHeader::default() });
         assert!(client.reply(claimed.slot, index).is_some());
     }
+}
+
+/// What a faulty process may write, one word at a time: where it counts, the seals tell.
+#[test]
+fn words_that_were_changed_are_not_believed() {
+    let (client, worker) = pair(4);
+    let me = Claimer::new(3, 77);
+    let place = Place { arena: 2, len_bytes: 10, offset: 64 };
+    let call = CallHeader { call_id: 9, method: 1, deadline_ns: 5, place, door: 1, cancelled: false };
+    client.write_call(2, 0, &call);
+    client.publish(0, 2);
+    let claimed = worker.try_claim(me).unwrap();
+    for word in [METHOD, DEADLINE, PLACE, FLAGS, CALL_ID, CALL_INLINE] {
+        let word = &client.slot(2)[word];
+        let before = word.fetch_add(1 << 40, Ordering::Relaxed);
+        assert_eq!(worker.read_call(claimed), Err(Damaged));
+        word.store(before, Ordering::Relaxed);
+    }
+    let seal = worker.read_call(claimed).unwrap().seal;
+    assert_eq!(worker.read_call(Claimed { index: 4, ..claimed }), Err(Damaged), "its number was changed");
+    assert_eq!(worker.read_call(Claimed { slot: 1, ..claimed }), Err(Damaged), "its slot was changed");
+    worker.publish_reply(claimed, ReplyHeader { status: 0, place, claimer: me });
+    for word in [REPLY, REPLY_PLACE, REPLY_INLINE] {
+        let word = &client.slot(2)[word];
+        let before = word.fetch_xor(1 << 20, Ordering::Relaxed);
+        assert_eq!(client.reply(2, 0), Some(Err(Damaged)));
+        word.store(before, Ordering::Relaxed);
+    }
+    // The slot's next use, under a worker that still runs the first.
+    client.write_call(2, 4, &call);
+    assert!(!worker.awaits(claimed, seal));
+    assert_eq!(client.renumber(2, 3, 5), Err(Damaged));
+    client.renumber(2, 4, 5).unwrap();
+    assert_eq!(worker.read_call(Claimed { slot: 2, index: 5 }).unwrap().header, call);
 }

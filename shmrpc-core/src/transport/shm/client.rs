@@ -17,7 +17,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -52,6 +52,10 @@ const STARTING_SLICE: Duration = Duration::from_millis(100);
 /// A connection to one service through shared memory.
 pub(crate) struct ShmClient {
     shared: Arc<Open>,
+    endpoint: String,
+    options: ConnectOptions,
+    /// Another one in its place, made when this one had been given up and was called again.
+    heir: Mutex<Option<Arc<ShmClient>>>,
 }
 
 /// What lasts until both the client and all its calls are gone.
@@ -80,6 +84,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Notified when a worker has been greeted, or has refused.
     greeted: Condvar,
+    /// Somebody has written where only this connection's own words should be.
+    given_up: AtomicBool,
     patience: Patience,
     /// What the first worker offered: for a forked child, which must not wait for a lock that another thread may have
     /// held when it was made.
@@ -158,6 +164,7 @@ impl ShmClient {
                 awaited: Vec::new(),
             }),
             greeted: Condvar::new(),
+            given_up: AtomicBool::new(false),
             patience: Patience::default(),
             first_description: OnceLock::new(),
             lanes: Default::default(),
@@ -167,7 +174,12 @@ impl ShmClient {
         shared.node.add_party(party);
         shared.node.hub().add(Arc::<Shared>::downgrade(&shared) as _);
         // From here on dropping the client takes the entry back.
-        let client = Self { shared: Arc::new(Open { shared, _membership: membership }) };
+        let client = Self {
+            shared: Arc::new(Open { shared, _membership: membership }),
+            endpoint: endpoint.to_owned(),
+            options: options.clone(),
+            heir: Mutex::default(),
+        };
         client.list_and_dial().map_err(fail("using the service directory"))?;
         client.await_greeting(endpoint, options.timeout)?;
         Ok(client)
@@ -229,7 +241,28 @@ impl ShmClient {
     }
 }
 
+impl ShmClient {
+    /// Whoever serves the calls of a connection that has been given up; it is made when it is needed, which may take
+    /// as long as connecting did.
+    fn heir(&self) -> Result<Arc<Self>, RpcError> {
+        self.shared.check_fork()?;
+        let mut heir = self.heir.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(heir) = heir.as_ref().filter(|heir| !heir.shared.is_given_up()) {
+            return Ok(Arc::clone(heir));
+        }
+        let service = &self.shared.service;
+        let new = Self::connect(service, &self.endpoint, &self.options)
+            .map_err(|error| RpcError::Unavailable { service: service.clone(), reason: error.to_string() })?;
+        Ok(Arc::clone(heir.insert(Arc::new(new))))
+    }
+}
+
 impl Shared {
+    fn is_given_up(&self) -> bool {
+        // Set under the lock, which orders what belongs to it.
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     fn check_fork(&self) -> Result<(), RpcError> {
         if self.node.is_ours() {
             return Ok(());
@@ -260,21 +293,33 @@ impl Transport for ShmClient {
     }
 
     fn begin(&self, call: Outbound<'_>) -> Result<Pending, RpcError> {
+        if self.shared.is_given_up() {
+            return self.heir()?.begin(call);
+        }
         self.shared.check(&call)?;
         Ok(Pending::shm(ShmCall::begin(&self.shared, &call)?))
     }
 
     fn call(&self, call: Outbound<'_>, body: &mut Vec<u8>) -> Result<Status, RpcError> {
+        if self.shared.is_given_up() {
+            return self.heir()?.call(call, body);
+        }
         self.shared.check(&call)?;
         call::call(&self.shared, &call, body)
     }
 
     fn call_in_place(&self, call: InPlace<'_>) -> Result<(), RpcError> {
+        if self.shared.is_given_up() {
+            return self.heir()?.call_in_place(call);
+        }
         self.shared.check(&call.call)?;
         call::call_in_place(&self.shared, call)
     }
 
     fn begin_stream(&self, call: Outbound<'_>) -> Result<ClientStream, RpcError> {
+        if self.shared.is_given_up() {
+            return self.heir()?.begin_stream(call);
+        }
         self.shared.check_fork()?;
         self.start_stream(&call)
     }

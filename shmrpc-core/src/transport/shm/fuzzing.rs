@@ -50,6 +50,7 @@ pub(crate) fn link_seeds() -> Vec<Vec<u8>> {
             process: STAMP,
         },
         Message::Refuse { reason: "no".into() },
+        Message::Damaged { reason: "no".into() },
         Message::Invite { version: LAYOUT_VERSION, service, id: 1, worker: 2 },
         Message::Attach { channel: 3, number: 4 },
         Message::Arena { id: 5 },

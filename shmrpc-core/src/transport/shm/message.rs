@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Layout version of everything in shared memory and of these messages; both sides must agree.
-pub(crate) const LAYOUT_VERSION: u32 = 5;
+pub(crate) const LAYOUT_VERSION: u32 = 6;
 
 /// Why somebody dials a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub(crate) enum Message {
     Welcome(Box<Welcome>),
     /// The worker's refusal.
     Refuse { reason: String },
+    /// From a worker: the words about a call contradict each other. The client's memory is of no more use.
+    Damaged { reason: String },
     /// First message of a worker that dials somebody who was there before: "greet me".
     Invite { version: u32, service: String, id: u64, worker: u64 },
     /// A client's channel, under its number on the board. One descriptor.

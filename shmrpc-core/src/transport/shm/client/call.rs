@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 pub(crate) use self::later::ShmCall;
 use super::{
     Shared,
-    peers::method_name,
+    peers::{damaged, method_name},
     place::{Answer, ArgumentRoom, InReply},
     ring::{Call, Key, Waiter},
     rings::{AHEAD, NewCall, Payload, Peer},
@@ -71,6 +71,7 @@ impl Flight {
             match state.methods.get(&call.method.id) {
                 Some(Shape::Unary) => state.last_method = Some(call.method.id),
                 Some(shape) => return Err(not_unary(&shared.service, call.method, *shape)),
+                None if shared.is_given_up() => return Err(damaged("by the time of this call")),
                 // Nobody lives who could tell: the next worker decides.
                 None if state.methods.is_empty() => {}
                 None => return Err(unknown(&shared.service, call.method)),
@@ -97,7 +98,7 @@ impl Flight {
     fn take(&mut self, shared: &Arc<Shared>, body: &mut Vec<u8>) -> Option<Result<Status, RpcError>> {
         let lane = shared.lane(self.key);
         // The common case by itself: a small answer to a call that was never run again.
-        if let Some(header) = lane.channel.reply(self.key.slot, self.index)
+        if let Some(Ok(header)) = lane.channel.reply(self.key.slot, self.index)
             && header.place.arena == 0
         {
             kill_point("take.found");
@@ -134,10 +135,12 @@ impl Flight {
             if let Some(outcome) = state.rings.call(self.key).and_then(Call::take_outcome) {
                 return Some(outcome.map(Answer::Decided));
             }
-            let header = state.rings.answer(self.key)?;
+            let Ok(header) = state.rings.answer(self.key)? else {
+                drop(state);
+                return Some(Err(shared.give_up("the words about a reply were changed")));
+            };
             self.index = state.rings.call(self.key)?.index;
-            let claimer = lane.channel.claimer(self.key.slot, self.index);
-            let worker = claimer.and_then(|who| state.peers.claimer(who).cloned());
+            let worker = state.peers.claimer(header.claimer).cloned();
             drop(state);
             if let Some(reply) = InReply::find(lane, self.key.slot, header, worker.as_deref()) {
                 return Some(reply.map(Answer::Lies));

@@ -130,8 +130,8 @@ impl Shared {
         kill_point("greet.mapped");
         let mut state = self.lock();
         let state = &mut *state;
-        if state.peers.workers.iter().any(|known| known.nonce == welcome.nonce) {
-            // Both sides dialled at once; one link is enough.
+        if self.is_given_up() || state.peers.workers.iter().any(|known| known.nonce == welcome.nonce) {
+            // Where both sides dialled at once, one link is enough.
             link.close();
             return Ok(());
         }
@@ -166,12 +166,32 @@ impl Shared {
         self.lock().refusal = Some(reason);
     }
 
+    /// Ends this connection, whose shared memory cannot be believed: all calls under way fail and say so; later ones
+    /// are its heir's. Slots are not used again, so that nobody reads what a worker may still write there.
+    pub(super) fn give_up(&self, reason: &str) -> RpcError {
+        let error = damaged(reason);
+        let mut state = self.lock();
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            // So that the next call does not take the short way.
+            state.methods.clear();
+            state.last_method = None;
+            state.rings.give_up_all(&error);
+            state.peers.workers.iter().for_each(|worker| worker.link.close());
+            self.node.hub().wake();
+            self.greeted.notify_all();
+        }
+        let due = state.rings.take_due();
+        drop(state);
+        due.into_iter().for_each(Waiter::wake);
+        error
+    }
+
     /// A worker is gone. What it had claimed and not answered has died with it, unless it may be run
     /// again; what it had not claimed is there for the others.
     fn bury(&self, dead: &Arc<Worker>, state: &mut State) {
         state.peers.workers.retain(|worker| worker.nonce != dead.nonce);
         dead.board.leave_worker(dead.index, dead.nonce);
-        state.methods = state.peers.methods();
+        state.methods = if self.is_given_up() { HashMap::new() } else { state.peers.methods() };
         state.last_method = None;
         if state.peers.workers.is_empty() {
             state.peers.alone_since_ns = Some(monotonic_ns());
@@ -201,6 +221,11 @@ impl Shared {
             kill_point("leave.link_closed");
         }
     }
+}
+
+/// What calls are told that were under way when their connection was given up.
+pub(super) fn damaged(reason: &str) -> RpcError {
+    RpcError::Protocol(format!("the shared memory of the connection was damaged: {reason}"))
 }
 
 pub(super) fn method_name(description: Option<&ServiceDescription>, id: u64) -> String {
@@ -244,6 +269,7 @@ impl Party for Shared {
                 link.close();
             }
             Message::Refuse { reason } => self.refused(reason),
+            Message::Damaged { reason } => drop(self.give_up(&reason)),
             Message::Arena { id } if fds.len() == 1 => {
                 // A copy that cannot be mapped is missed by the reply that lies in it.
                 let worker = self.lock().peers.by_link(link).cloned();

@@ -46,7 +46,7 @@ impl<'a> InReply<'a> {
         worker: Option<&Worker>,
     ) -> Option<Result<Self, RpcError>> {
         let len = header.place.len_bytes as usize;
-        let status = Status::from_u16(header.status);
+        let status = Status::from_u16(header.status.into());
         if header.place.arena == 0 {
             if len > REPLY_INLINE_BYTES {
                 return Some(Err(RpcError::Protocol(format!("inline reply of {len} bytes"))));

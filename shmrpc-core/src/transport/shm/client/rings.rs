@@ -19,7 +19,7 @@ use crate::{
     shm::{
         arena::{Arenas, Extent, NoExtent, release},
         board::{Board, fence_after_publish},
-        channel::{CALL_INLINE_BYTES, CallHeader, MAX_SLOTS, Place, ReplyHeader},
+        channel::{CALL_INLINE_BYTES, CallHeader, Damaged, MAX_SLOTS, Place, ReplyHeader},
         doorbell::Doorbell,
         kill_point::kill_point,
         region::{Region, RegionError},
@@ -198,7 +198,7 @@ impl Rings {
             cancelled: false,
         };
         kill_point("publish.copied");
-        channel.write_call(slot, &header);
+        channel.write_call(slot, ring.next, &header);
         let index = ring.publish(slot);
         if !alone {
             ring.lane.channel.expect_to_write(index.wrapping_add(AHEAD));
@@ -356,7 +356,7 @@ impl Rings {
     }
 
     /// The header of a call's answer, if it is there.
-    pub(super) fn answer(&mut self, key: Key) -> Option<ReplyHeader> {
+    pub(super) fn answer(&mut self, key: Key) -> Option<Result<ReplyHeader, Damaged>> {
         let index = self.call(key)?.index;
         self.rings[usize::from(key.ring)].lane.channel.reply(key.slot, index)
     }
@@ -391,24 +391,11 @@ impl Rings {
                 continue;
             }
             match self.answer(key) {
-                Some(reply) if self.discard(key, reply, peers) => self.finish(key),
+                Some(Ok(reply)) if discard(reply, peers) => self.finish(key),
+                // Of one that is damaged nobody can say whether its worker has done with it.
                 _ => self.abandoned.push_back(key),
             }
         }
-    }
-
-    /// Tells the worker that an answer which nobody reads may go from its arena; `false` while the arena's
-    /// announcement is still on its way.
-    fn discard(&mut self, key: Key, reply: ReplyHeader, peers: &Peers) -> bool {
-        if reply.place.arena == 0 {
-            return true;
-        }
-        let Some(index) = self.call(key).map(|call| call.index) else { return true };
-        let claimer = self.rings[usize::from(key.ring)].lane.channel.claimer(key.slot, index);
-        let Some(worker) = claimer.and_then(|who| peers.claimer(who)) else { return true };
-        let Some(region) = worker.arena(reply.place.arena) else { return false };
-        release(&region, reply.place.offset);
-        true
     }
 
     /// Notes whoever has an answer as due; fails calls that nobody claims when there is no worker for too long.
@@ -475,6 +462,18 @@ impl Rings {
         self.rings.iter_mut().for_each(Ring::leave);
         self.targets.clear();
     }
+}
+
+/// Tells the worker that an answer which nobody reads may go from its arena; `false` while the arena's
+/// announcement is still on its way.
+fn discard(reply: ReplyHeader, peers: &Peers) -> bool {
+    if reply.place.arena == 0 {
+        return true;
+    }
+    let Some(worker) = peers.claimer(reply.claimer) else { return true };
+    let Some(region) = worker.arena(reply.place.arena) else { return false };
+    release(&region, reply.place.offset);
+    true
 }
 
 fn no_space(error: NoExtent) -> RpcError {

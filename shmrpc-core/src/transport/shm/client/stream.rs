@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ShmClient, State, peers::Worker};
+use super::{
+    ShmClient, State,
+    peers::{Worker, damaged},
+};
 use crate::{
     client::Pending,
     error::RpcError,
@@ -38,6 +41,9 @@ impl ShmClient {
         });
         // Held until the call is sent: the ids on a link must grow.
         let mut state = self.await_worker(until);
+        if shared.is_given_up() {
+            return Err(damaged("by the time of this call"));
+        }
         let (worker, shape) = state.peers.for_stream(call.method.id).ok_or_else(|| {
             if !state.peers.any_stays() {
                 let (service, reason) = (shared.service.clone(), "no worker is alive".into());
@@ -78,7 +84,7 @@ impl ShmClient {
         let shared = &self.shared;
         let now_ns = monotonic_ns();
         let mut state = shared.lock();
-        while !state.peers.any_stays() {
+        while !state.peers.any_stays() && !shared.is_given_up() {
             let alone_ns = monotonic_ns().saturating_sub(state.peers.alone_since_ns().unwrap_or(now_ns));
             let left = shared.reconnect_timeout.saturating_sub(Duration::from_nanos(alone_ns));
             let left = left.min(until.saturating_duration_since(Instant::now()));

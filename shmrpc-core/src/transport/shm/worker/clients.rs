@@ -110,6 +110,13 @@ impl Seats {
 }
 
 impl Seat {
+    /// Ends the connection that this ring belongs to: what lies in it is not to be believed any more.
+    #[cold]
+    pub(super) fn give_up(&self, reason: &str) {
+        self.client.link.send(&Message::Damaged { reason: reason.into() }, &[]);
+        self.client.link.close();
+    }
+
     /// The number by which a handler asks whether its call has been cancelled.
     pub(super) fn number_of(claimed: Claimed) -> u64 {
         u64::from(claimed.index) << 16 | u64::from(claimed.slot)

@@ -28,9 +28,20 @@ pub(super) struct Answering<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) seat: &'a Arc<Seat>,
     pub(super) claimed: Claimed,
+    pub(super) seal: u32,
 }
 
 impl Answering<'_> {
+    /// Whether the answer may be written to the slot. If not, the ring's words have been changed under us, or the
+    /// client takes this worker for dead.
+    fn may_write(self) -> bool {
+        let awaited = self.seat.channel.awaits(self.claimed, self.seal);
+        if !awaited {
+            self.seat.give_up("a call was claimed twice, or its slot given back under it");
+        }
+        awaited
+    }
+
     pub(super) fn answer(self, status: Status, body: &[u8]) {
         if body.len() <= REPLY_INLINE_BYTES {
             return self.publish_inline(status, body);
@@ -39,7 +50,7 @@ impl Answering<'_> {
             Ok(room) => {
                 room.region.copy_in(room.extent.offset as usize, body);
                 kill_point("reply.large_copied");
-                self.publish(status, room.extent.place(body.len()));
+                self.publish_placed(status, room.extent.place(body.len()));
             }
             Err(error) => {
                 let text = match error {
@@ -55,14 +66,24 @@ impl Answering<'_> {
     }
 
     fn publish_inline(self, status: Status, body: &[u8]) {
+        if !self.may_write() {
+            return;
+        }
         let channel = &self.seat.channel;
         channel.region().copy_in(channel.reply_inline(self.claimed.slot), body);
         kill_point("reply.copied");
         self.publish(status, inline(body.len()));
     }
 
+    fn publish_placed(self, status: Status, place: Place) {
+        if self.may_write() {
+            self.publish(status, place);
+        }
+    }
+
     fn publish(self, status: Status, place: Place) {
-        self.seat.channel.publish_reply(self.claimed, ReplyHeader { status: status as u16, place });
+        let reply = ReplyHeader { status: status as u8, place, claimer: self.shared.claimer };
+        self.seat.channel.publish_reply(self.claimed, reply);
     }
 
     /// Finds room in our arenas; a new one is announced first.
@@ -178,7 +199,7 @@ impl ReplySink for PoolReply<'_> {
         match self.room.take() {
             Some(room) => {
                 let place = room.extent.place(len_bytes);
-                self.publish(Status::Ok, len_bytes, |answering| answering.publish(Status::Ok, place));
+                self.publish(Status::Ok, len_bytes, |answering| answering.publish_placed(Status::Ok, place));
             }
             None => {
                 let small = std::mem::take(self.small);
@@ -194,12 +215,13 @@ impl ReplySink for PoolReply<'_> {
 impl NearSink for PoolReply<'_> {
     fn detach(&mut self) -> Box<dyn ReplySink> {
         self.give_back();
-        let Answering { shared, seat, claimed } = self.answering;
+        let Answering { shared, seat, claimed, seal } = self.answering;
         shared.activity.begin();
         Box::new(LateReply {
             shared: Arc::clone(shared),
             seat: Arc::clone(seat),
             claimed,
+            seal,
             method: self.method,
             bytes_in: self.bytes_in,
             begun: self.begun,
@@ -262,6 +284,7 @@ struct LateReply {
     shared: Arc<Shared>,
     seat: Arc<Seat>,
     claimed: Claimed,
+    seal: u32,
     method: usize,
     bytes_in: u64,
     begun: Ticks,
@@ -275,7 +298,8 @@ impl ReplySink for LateReply {
         let nanos = Ticks::now().ns_since(self.begun);
         counters.count_time(Table::COMMON, method, nanos);
         self.shared.pace.note(method, nanos);
-        let answering = Answering { shared: &self.shared, seat: &self.seat, claimed: self.claimed };
+        let answering =
+            Answering { shared: &self.shared, seat: &self.seat, claimed: self.claimed, seal: self.seal };
         self.shared.activity.answer(|| {
             answering.answer(status, body);
             tell(&self.seat);

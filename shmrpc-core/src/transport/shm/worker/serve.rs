@@ -18,7 +18,7 @@ use crate::{
     error::Status,
     server::{CallContext, Cancellation, IncomingCall, Lent, Near, Responder, contained},
     shm::{
-        channel::{CALL_INLINE_BYTES, CallHeader, Claimed},
+        channel::{CALL_INLINE_BYTES, CallHeader, Claimed, SealedCall},
         doorbell::monotonic_ns,
         kill_point::kill_point,
         region::Region,
@@ -32,9 +32,11 @@ const KEPT_BYTES: usize = 1 << 20;
 impl PoolThread<'_> {
     /// Runs a claimed call and leaves the time of its end in `self.clock`. The client has not been woken yet.
     pub(super) fn serve(&mut self, seat: &Arc<Seat>, claimed: Claimed, now_ns: u64) {
-        let call = seat.channel.read_call(claimed.slot);
+        let Ok(SealedCall { header: call, seal }) = seat.channel.read_call(claimed) else {
+            return seat.give_up("the words about a call were changed");
+        };
         kill_point("serve.read");
-        let answering = Answering { shared: self.shared, seat, claimed };
+        let answering = Answering { shared: self.shared, seat, claimed, seal };
         let refused = if call.cancelled {
             Err((Status::Cancelled, "cancelled before it was run".to_owned()))
         } else if call.deadline_ns <= now_ns {

@@ -9,7 +9,11 @@ use crate::{
     error::RpcError,
     server::Lent,
     shm::{channel::Claimer, kill_point::kill_point},
-    transport::shm::client::{peers::Worker, place::InReply, ring::Key},
+    transport::shm::client::{
+        peers::Worker,
+        place::InReply,
+        ring::{Key, Ring},
+    },
 };
 
 impl Rings {
@@ -31,7 +35,9 @@ impl Rings {
                 }
                 if let Some(reply) = lane.channel.reply(slot, index) {
                     // Answered before it died; what lies in its arena must be taken while we have it.
-                    if reply.place.arena != 0 {
+                    if let Ok(reply) = reply
+                        && reply.place.arena != 0
+                    {
                         let read = InReply::find(&lane, slot, reply, Some(dead)).map(|found| {
                             let found = found?;
                             let mut body = Vec::new();
@@ -52,11 +58,14 @@ impl Rings {
             }
             for slot in again {
                 let index = ring.next;
-                if let Some(call) = ring.call(slot) {
-                    call.index = index;
-                    ring.publish(slot);
-                    kill_point("recover.again");
+                let Some(call) = ring.call(slot) else { continue };
+                let before = std::mem::replace(&mut call.index, index);
+                if lane.channel.renumber(slot, before, index).is_err() {
+                    call.decide(Err(lost(call.method)), &mut self.due);
+                    continue;
                 }
+                ring.publish(slot);
+                kill_point("recover.again");
             }
         }
         self.forget_decided();
@@ -76,6 +85,15 @@ impl Rings {
             }
         }
         self.forget_decided();
+    }
+
+    /// Fails every call: what lies in the rings is not to be believed any more.
+    pub(in super::super) fn give_up_all(&mut self, error: &RpcError) {
+        for (_, call) in self.rings.iter_mut().flat_map(Ring::calls) {
+            if !call.is_decided() {
+                call.decide(Err(error.clone()), &mut self.due);
+            }
+        }
     }
 
     /// Frees the slots of abandoned calls that have been decided.
