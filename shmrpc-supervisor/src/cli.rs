@@ -20,6 +20,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod top;
+mod units;
 
 use std::{
     io::{self, Write},
@@ -68,8 +69,9 @@ fn execute(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Metrics => control::metrics(&daemon, out),
         Command::HandOver(args) => control::hand_over(args, &daemon, out),
         Command::Shutdown(args) => control::shutdown(args, &daemon, out),
+        Command::History(args) => control::history(args, &daemon, out),
         Command::Top(args) => top::run(args, runtime_dir, out),
-        Command::Check(args) => check::run(args, out),
+        Command::Check(args) => check::run(args, &daemon, out),
         Command::Completions(args) => manual::completions(args, out),
         Command::Man(args) => manual::page(args, out),
     }?;

@@ -115,6 +115,8 @@ pub(crate) enum Order {
     Scale(String, shmrpc_web::ScaleTo),
     /// The configuration read again.
     Reload,
+    /// The configuration read, and nothing changed.
+    Check,
     /// The end, but not of the workers: the next daemon adopts them.
     HandOver,
     /// The end.
@@ -143,6 +145,8 @@ pub(crate) enum Message {
     Looked(Box<Rounds>, HashMap<u32, Usage>),
     /// The ini file has been read again.
     Reloaded(Result<Plan, Diagnostics>),
+    /// It has been read for somebody who wanted to know what it says.
+    Checked,
 }
 
 /// Runs what a plan says until SIGTERM or SIGINT. Listeners that were inherited are used where their address is wanted.
@@ -194,6 +198,7 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
         reload_askers: [Vec::new(), Vec::new()],
         reload_again: false,
         told_dropped_bytes: 0,
+        checking: 0,
         bereft: Vec::new(),
         rounds: Some(Box::new(rounds)),
         measures: Measures::default(),

@@ -152,6 +152,10 @@ impl Daemon for Handle {
         Box::pin(self.order(Order::Reload))
     }
 
+    fn check(&self) -> DaemonFuture<'_, Result<String, ControlError>> {
+        Box::pin(self.order(Order::Check))
+    }
+
     fn hand_over(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
         Box::pin(async move { self.order(Order::HandOver).await.map(drop) })
     }

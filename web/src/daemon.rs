@@ -48,6 +48,11 @@ pub trait Daemon: Send + Sync + 'static {
         Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be reloaded here".into()))))
     }
 
+    /// Reads the configuration without a change to anything; resolves with what it would run, in words.
+    fn check(&self) -> DaemonFuture<'_, Result<String, ControlError>> {
+        Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be checked here".into()))))
+    }
+
     /// Has the daemon end and leave its workers to the next one.
     fn hand_over(&self) -> DaemonFuture<'_, Result<(), ControlError>> {
         Box::pin(std::future::ready(Err(ControlError::Refused("nothing can be handed over here".into()))))

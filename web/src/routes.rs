@@ -10,7 +10,7 @@
 //! | `POST /api/v1/services/{name}/start`, `stop`, `restart` | orders |
 //! | `POST /api/v1/services/{name}/restart-at-once` | the same |
 //! | `POST /api/v1/services/{name}/scale` | the size of its pool: `{"to": "+1"}` |
-//! | `POST /api/v1/reload`, `/api/v1/shutdown`, `/api/v1/hand-over` | orders to the daemon |
+//! | `POST /api/v1/reload`, `/api/v1/check`, `/api/v1/shutdown`, `/api/v1/hand-over` | orders to the daemon |
 //! | `POST` (`GET` where read-only) `/api/v1/services/{name}/methods/{method}` | a call |
 //! | `GET /api/v1/services/{name}/history`, `/api/v1/history` | time series of a service, of the daemon |
 //! | `GET /api/v1/events` | what the daemon has done |
@@ -39,7 +39,7 @@ pub(crate) use self::services::NO_STORE;
 use crate::{assets, openapi, page, problem, server::Shared};
 
 /// Every address with what answers there.
-fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 25] {
+fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 26] {
     [
         ("/", get(page::overview)),
         ("/services/{name}", get(page::service)),
@@ -60,6 +60,7 @@ fn table() -> [(&'static str, MethodRouter<Arc<Shared>>); 25] {
         ("/api/v1/history", get(history::of_daemon)),
         ("/api/v1/events", get(history::events)),
         ("/api/v1/reload", post(services::reload)),
+        ("/api/v1/check", post(services::check)),
         ("/api/v1/shutdown", post(services::shutdown)),
         ("/api/v1/hand-over", post(services::hand_over)),
         ("/api/v1/services/{name}/methods/{method}", get(call::by_get).post(call::by_post)),

@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(super) use self::control::{
-    CheckArgs, EventsArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, StatusArgs, TopArgs,
-    WaitingArgs,
+    CheckArgs, EventsArgs, HistoryArgs, LogsArgs, OrderArgs, ReloadArgs, RestartArgs, ScaleArgs, StatusArgs,
+    TopArgs, WaitingArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -132,6 +132,8 @@ pub(super) enum Command {
     HandOver(WaitingArgs),
     /// Stops all services and the daemon.
     Shutdown(WaitingArgs),
+    /// Shows how a service, or the daemon, has fared: one line for each of some points in time.
+    History(HistoryArgs),
     /// Shows services as they work, until q is pressed.
     ///
     /// Rates and times are those of the last three seconds. The arrow keys choose a service, Enter shows its workers and
@@ -139,7 +141,7 @@ pub(super) enum Command {
     /// memory, and once more the other way round; o is the order of the ini file. Where the output is no terminal, one
     /// frame is printed.
     Top(TopArgs),
-    /// Says what an ini file would run, or all of its faults; asks no daemon.
+    /// Says what an ini file would run, or all of its faults.
     Check(CheckArgs),
     /// Prints a script that has a shell complete this command line.
     Completions(CompletionsArgs),
@@ -230,7 +232,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     positive(seconds)
 }
 
-/// A number with one of the units `us`, `ms`, `s`, `m`, `h`.
+/// A number with one of the units `us`, `ms`, `s`, `m`, `h`, `d`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -240,8 +242,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        "" => return Err("a unit is missing: us, ms, s, m or h".into()),
-        _ => return Err(format!("no unit {unit:?}: us, ms, s, m or h")),
+        "d" => 86_400.0,
+        "" => return Err("a unit is missing: us, ms, s, m, h or d".into()),
+        _ => return Err(format!("no unit {unit:?}: us, ms, s, m, h or d")),
     };
     let number: f64 = number.trim().parse().map_err(|_| format!("{number:?} is not a number"))?;
     positive(number * unit_seconds)

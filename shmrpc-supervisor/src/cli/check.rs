@@ -1,4 +1,4 @@
-//! `shmrpc check FILE`: what an ini file would run, or all of its faults. Asks no daemon.
+//! `shmrpc check`: what an ini file would run, or all of its faults. A file that is named is read here, and no daemon asked.
 
 use std::io::Write;
 
@@ -6,12 +6,14 @@ use serde_json::json;
 
 use super::{
     args::CheckArgs,
+    control::{self, Control},
     failure::{Exit, Failure},
 };
 use crate::plan::{Plan, checked};
 
-pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let plan = Plan::load(&args.file, &[]).map_err(|faults| {
+pub(super) fn run(args: &CheckArgs, control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(file) = &args.file else { return control::check(args.json, control, out) };
+    let plan = Plan::load(file, &[]).map_err(|faults| {
         let count = faults.sorted().len();
         if args.json {
             let faults: Vec<_> = faults
@@ -36,7 +38,7 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> 
             .collect();
         format!("{}\n", json!({ "services": services }))
     } else {
-        checked(&args.file, &plan)
+        checked(file, &plan)
     };
     out.write_all(text.as_bytes()).map_err(Failure::output)
 }

@@ -1,6 +1,8 @@
 //! Commands that speak to the daemon over its control socket: `status`, `start`, `stop`, `restart`, `scale`,
-//! `reload`, `hand-over`, `shutdown`, `logs`, `events`, `metrics`. The socket speaks the REST API; `http` is the little of HTTP that takes.
+//! `reload`, `check`, `hand-over`, `shutdown`, `logs`, `events`,
+//! `history`, `metrics`. The socket speaks the REST API; `http` is the little of HTTP that takes.
 
+mod history;
 mod http;
 mod lines;
 mod orders;
@@ -16,8 +18,9 @@ use shmrpc_core::RuntimeDir;
 use shmrpc_web::{ServiceSnapshot, Snapshot};
 
 pub(super) use self::{
+    history::history,
     lines::{events, logs},
-    orders::{hand_over, order, reload, restart, scale, shutdown},
+    orders::{check, hand_over, order, reload, restart, scale, shutdown},
     status::{metrics, status},
 };
 use super::failure::{Exit, Failure};

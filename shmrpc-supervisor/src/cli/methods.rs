@@ -31,7 +31,7 @@ pub(super) fn run(args: &MethodsArgs, reach: &Reach, out: &mut dyn Write) -> Res
             ]
         })
         .collect();
-    table::write(out, ["METHOD", "ENCODING", "SHAPE", "SIGNATURE", "FLAGS", "DESCRIPTION"], &rows)
+    table::write(out, &["METHOD", "ENCODING", "SHAPE", "SIGNATURE", "FLAGS", "DESCRIPTION"], &rows)
         .map_err(Failure::output)
 }
 

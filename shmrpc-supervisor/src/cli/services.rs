@@ -64,7 +64,7 @@ pub(super) fn run(
             ]
         })
         .collect();
-    table::write(out, ["SERVICE", "STRUCT", "PORT", "WORKERS", "METHODS", "CALLS", "ERRORS"], &rows)
+    table::write(out, &["SERVICE", "STRUCT", "PORT", "WORKERS", "METHODS", "CALLS", "ERRORS"], &rows)
         .map_err(Failure::output)
 }
 

@@ -3,26 +3,24 @@
 use std::io::{self, Write};
 
 /// Writes rows under a heading, each column as wide as its widest text but the last.
-pub(super) fn write<const N: usize>(
+pub(super) fn write(
     out: &mut dyn Write,
-    heading: [&str; N],
-    rows: &[[String; N]],
+    heading: &[impl AsRef<str>],
+    rows: &[impl AsRef<[String]>],
 ) -> io::Result<()> {
-    let mut widths = heading.map(str::len);
+    let mut widths: Vec<usize> = heading.iter().map(|text| text.as_ref().len()).collect();
     for row in rows {
-        for (width, text) in widths.iter_mut().zip(row) {
+        for (width, text) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(text.chars().count());
         }
     }
-    let mut line = |texts: [&str; N]| {
-        let mut text = String::new();
-        for (cell, width) in texts.iter().zip(widths) {
-            text.push_str(&format!("{cell:width$}  "));
-        }
-        writeln!(out, "{}", text.trim_end())
-    };
-    line(heading)?;
-    rows.iter().try_for_each(|row| line(row.each_ref().map(String::as_str)))
+    line(out, heading, &widths)?;
+    rows.iter().try_for_each(|row| line(out, row.as_ref(), &widths))
+}
+
+fn line(out: &mut dyn Write, texts: &[impl AsRef<str>], widths: &[usize]) -> io::Result<()> {
+    let cells = texts.iter().zip(widths).map(|(text, &width)| format!("{:width$}", text.as_ref()));
+    writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())
 }
 
 /// A service's text for a terminal: one line, without control characters.

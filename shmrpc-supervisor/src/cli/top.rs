@@ -67,7 +67,7 @@ fn once(args: &TopArgs, control: &Control, out: &mut dyn Write) -> Result<(), Fa
         return writeln!(out, "{text}").map_err(Failure::output);
     }
     let rows: Vec<_> = frame.services.iter().map(view::cells).collect();
-    table::write(out, view::HEADING, &rows).map_err(Failure::output)
+    table::write(out, &view::HEADING, &rows).map_err(Failure::output)
 }
 
 fn live(args: &TopArgs, control: Control) -> Result<(), Failure> {

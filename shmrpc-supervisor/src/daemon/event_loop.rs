@@ -96,6 +96,8 @@ pub(super) struct Loop {
     pub(super) reloading: bool,
     /// Who waits to hear what the reload under way has changed; and who came too late for it.
     pub(super) reload_askers: [Vec<OrderAnswer>; 2],
+    /// So many askers wait to hear what the file says.
+    pub(super) checking: usize,
     /// Another reload was asked for meanwhile.
     pub(super) reload_again: bool,
     /// Bytes of output that were dropped, as far as the user has been told.
@@ -172,6 +174,7 @@ impl Loop {
                 self.around.history.record(points);
             }
             Message::Reloaded(result) => self.reload_done(result),
+            Message::Checked => self.checking -= 1,
         }
     }
 
@@ -318,8 +321,8 @@ impl Loop {
             self.manager.going_on();
         }
         let known = self.known();
-        if !self.reloading {
-            // A reload's own children are not workers, and waited for elsewhere.
+        if !self.reloading && self.checking == 0 {
+            // Programs that are asked what they offer are our children too, and waited for elsewhere.
             strays::reap(&known);
         }
         self.end_bereft(&known);

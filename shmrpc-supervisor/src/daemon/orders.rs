@@ -31,6 +31,10 @@ impl Loop {
                 self.end(Ending::Leave);
                 Ok(())
             }
+            Order::Check => {
+                self.check(answer);
+                return;
+            }
             Order::Reload => {
                 // One that is under way may have read the file already.
                 let is_late = usize::from(self.reloading);

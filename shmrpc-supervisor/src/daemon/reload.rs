@@ -9,7 +9,7 @@ use shmrpc_web::ControlError;
 
 use self::difference::{Difference, differences};
 use super::{
-    Message, bind_service,
+    Message, OrderAnswer, bind_service,
     event_loop::Loop,
     pool::rule_of,
     supervised::{Fate, Supervised},
@@ -18,7 +18,7 @@ use crate::{
     config::{Autoscale, Diagnostics},
     listen::ListenError,
     machine::Event,
-    plan::{Plan, ServicePlan},
+    plan::{Plan, ServicePlan, checked},
     sources,
 };
 
@@ -40,6 +40,19 @@ impl Loop {
         tokio::task::spawn_blocking(move || {
             let plan = Plan::load(&options.file, &options.wanted);
             let _loop_is_gone = messages.blocking_send(Message::Reloaded(plan));
+        });
+    }
+
+    /// Reads the file for somebody who wants to know what it would run, or its faults.
+    pub(super) fn check(&mut self, answer: OrderAnswer) {
+        self.checking += 1;
+        let (messages, options) = (self.around.messages.clone(), self.options.clone());
+        tokio::task::spawn_blocking(move || {
+            let plan = Plan::load(&options.file, &options.wanted);
+            let checked = plan.map(|plan| checked(&options.file, &plan));
+            let _asker_is_gone =
+                answer.send(checked.map_err(|faults| ControlError::Refused(faults.to_string())));
+            let _loop_is_gone = messages.blocking_send(Message::Checked);
         });
     }
 

@@ -144,6 +144,30 @@ fn what_the_rest_api_has_the_command_line_has_too() {
         (&top["services"][0]["name"], &top["services"][0]["calls_per_s"]),
         (&"probe".into(), &0.0.into())
     );
+    let (code, checked, _) = shmrpc(&scene, &["check"]);
+    assert_eq!(
+        (code, checked.contains("1 service, no faults") && checked.contains("[Probe]")),
+        (0, true),
+        "{checked}"
+    );
+    let (code, history, err) =
+        shmrpc(&scene, &["history", "probe", "--series", "cpu,p99", "--since", "5m", "--points", "5"]);
+    let lines: Vec<&str> = history.lines().collect();
+    assert_eq!(
+        (code, lines[0].split_whitespace().collect::<Vec<_>>()),
+        (0, vec!["TIME", "CPU", "P99"]),
+        "{err}"
+    );
+    assert!((6..=7).contains(&lines.len()), "{history}");
+    assert_eq!(json(&scene, &["history", "--json"])["columns"][0]["series"], "workers");
+    let (code, _, err) = shmrpc(&scene, &["history", "probe", "--series", "heat"]);
+    assert_eq!((code, err.contains("no series \"heat\"; accepted: cpu, ")), (2, true), "{err}");
+    assert!(shmrpc(&scene, &["events", "probe", "--since", "1h"]).1.contains("ready"));
+    scene.write("service.ini", &scene.read("service.ini").replace("threads=2", "thread=2"));
+    let (code, _, err) = shmrpc(&scene, &["check"]);
+    assert_eq!((code, err.contains("did you mean threads?")), (4, true), "{err}");
+    scene.write("service.ini", &scene.read("service.ini").replace("thread=2", "threads=2"));
+    assert_eq!(first.pids("probe"), [worker], "nothing was changed by looking");
     assert_eq!(shmrpc(&scene, &["hand-over"]).0, 0);
     assert_eq!(first.wait().code(), Some(0));
     let mut second = scene.start(&[]);

@@ -29,7 +29,7 @@ fn services() -> [(&'static str, Value); 3] {
     ]
 }
 
-fn orders() -> [(&'static str, Value); 5] {
+fn orders() -> [(&'static str, Value); 6] {
     let actions = json!({ "type": "string", "enum": ["start", "stop", "restart", "restart-at-once"] });
     let to = [service(), parameter("path", "action", "The order", actions)];
     let action = operation("Orders", "Start, stop or restart it", &to, accepted("ServiceSnapshot"));
@@ -37,8 +37,10 @@ fn orders() -> [(&'static str, Value); 5] {
     let mut scale = operation("Orders", words, &[service()], accepted("ServiceSnapshot"));
     scale["requestBody"] = size();
     let done = json!({ "type": "object", "properties": { "done": { "type": "string" } } });
-    let done = answer("200", "What was changed", json(done));
-    let reload = operation("Orders", "Read the configuration again", &[], done);
+    let done = |words: &str| answer("200", words, json(done.clone()));
+    let reload = operation("Orders", "Read the configuration again", &[], done("What was changed"));
+    let words = "Read the configuration, and change nothing";
+    let check = operation("Orders", words, &[], done("What it would run"));
     let nothing = || answer("202", "The order is taken", json(json!({ "type": "object" })));
     let shutdown = operation("Orders", "Stop all services and end the daemon", &[], nothing());
     let words = "End the daemon and leave its workers to the next one";
@@ -47,6 +49,7 @@ fn orders() -> [(&'static str, Value); 5] {
         ("/api/v1/services/{name}/{action}", post(&action)),
         ("/api/v1/services/{name}/scale", post(&scale)),
         ("/api/v1/reload", post(&reload)),
+        ("/api/v1/check", post(&check)),
         ("/api/v1/shutdown", post(&shutdown)),
         ("/api/v1/hand-over", post(&hand_over)),
     ]

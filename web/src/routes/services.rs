@@ -99,6 +99,12 @@ pub(super) async fn reload(State(shared): State<Arc<Shared>>) -> Result<Response
     Ok((NO_STORE, Json(json!({ "done": done }))).into_response())
 }
 
+/// Has the configuration read, and nothing changed: 200 with what it would run.
+pub(super) async fn check(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let done = shared.daemon.check().await?;
+    Ok((NO_STORE, Json(json!({ "done": done }))).into_response())
+}
+
 /// Has the daemon end without its workers, which the next one adopts: 202.
 pub(super) async fn hand_over(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     shared.daemon.hand_over().await?;

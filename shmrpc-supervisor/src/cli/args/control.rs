@@ -103,10 +103,39 @@ pub(in crate::cli) struct EventsArgs {
     /// Goes on with events as they come, until it is interrupted.
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
+    /// Only events of the last so long: 2s, 10m, 1h, 7d. They outlive the daemon; those that are followed do not.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "follow")]
+    pub(in crate::cli) since: Option<Duration>,
     /// So many of the newest events, at most.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub(in crate::cli) lines: usize,
     /// Prints each event as one JSON object.
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct HistoryArgs {
+    /// The service, by name [default: the daemon itself].
+    pub(in crate::cli) service: Option<String>,
+    /// One of its processes, alive or dead, in place of all together.
+    #[arg(long, value_name = "PID", requires = "service")]
+    pub(in crate::cli) worker: Option<u32>,
+    /// What to show: names between commas, as cpu,rss,calls,p99.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "workers,calls,errors,p50,p99,wait,cpu,pss"
+    )]
+    pub(in crate::cli) series: Vec<String>,
+    /// From so long ago: 10m, 1h, 7d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    pub(in crate::cli) since: Duration,
+    /// At most about so many points: each is the mean of its time.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(in crate::cli) points: u32,
+    /// Prints JSON, with the extremes of each point.
     #[arg(long)]
     pub(in crate::cli) json: bool,
 }
@@ -126,9 +155,9 @@ pub(in crate::cli) struct TopArgs {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct CheckArgs {
-    /// The ini file.
-    pub(in crate::cli) file: PathBuf,
-    /// Prints JSON: the services, or the faults.
+    /// The ini file [default: the daemon's own, which the daemon reads].
+    pub(in crate::cli) file: Option<PathBuf>,
+    /// Prints JSON: the services, or the faults; of the daemon's own file what the daemon says.
     #[arg(long)]
     pub(in crate::cli) json: bool,
 }

@@ -163,6 +163,12 @@ pub(super) fn escaped(text: &str) -> String {
     })
 }
 
+/// Names and values as the query of an address.
+pub(super) fn query(pairs: &[(&str, String)]) -> String {
+    let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", escaped(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 fn absent(runtime_dir: &Path, error: &io::Error) -> Failure {
     let folder = runtime_dir.display();
     match error.kind() {

@@ -28,12 +28,18 @@ pub(in crate::cli) fn events(
     control: &Control,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut query = vec![("limit", args.lines.to_string()), ("stream", "daemon".to_owned())];
+    let mut query = vec![("limit", args.lines.to_string())];
     if let Some(service) = &args.service {
         control.service(service)?;
         query.push(("service", service.clone()));
     }
-    run(&query, args.follow, args.json, control, out)
+    if args.follow {
+        query.push(("stream", "daemon".to_owned()));
+        return run(&query, true, args.json, control, out);
+    }
+    query.extend(args.since.map(|since| ("from", format!("-{}", since.as_millis()))));
+    let page: LogPage = control.json("GET", &format!("/api/v1/events?{}", http::query(&query)), None)?;
+    page.lines.iter().try_for_each(|line| print(line, args.json, out))
 }
 
 fn run(
@@ -43,9 +49,7 @@ fn run(
     control: &Control,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let query: Vec<String> =
-        query.iter().map(|(key, value)| format!("{key}={}", http::escaped(value))).collect();
-    let query = query.join("&");
+    let query = http::query(query);
     let page: LogPage = control.json("GET", &format!("/api/v1/logs?{query}"), None)?;
     for line in &page.lines {
         print(line, json, out)?;

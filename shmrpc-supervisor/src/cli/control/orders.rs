@@ -188,10 +188,19 @@ pub(in crate::cli) fn reload(
     control: &Control,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let answer: serde_json::Value = control.json("POST", "/api/v1/reload", None)?;
-    let text =
-        if args.json { answer.to_string() } else { answer["done"].as_str().unwrap_or_default().to_owned() };
-    writeln!(out, "{text}").map_err(Failure::output)
+    read_again("reload", args.json, control, out)
+}
+
+/// The daemon's own file.
+pub(in crate::cli) fn check(json: bool, control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
+    read_again("check", json, control, out)
+}
+
+/// Has the daemon read its file for that order, and shows what it says.
+fn read_again(order: &str, json: bool, control: &Control, out: &mut dyn Write) -> Result<(), Failure> {
+    let answer: serde_json::Value = control.json("POST", &format!("/api/v1/{order}"), None)?;
+    let text = if json { answer.to_string() } else { answer["done"].as_str().unwrap_or_default().to_owned() };
+    writeln!(out, "{}", text.trim_end()).map_err(Failure::output)
 }
 
 pub(in crate::cli) fn shutdown(

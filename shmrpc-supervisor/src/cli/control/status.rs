@@ -48,7 +48,7 @@ pub(super) fn show(services: &[ServiceSnapshot], json: bool, out: &mut dyn Write
     }
     let rows: Vec<[String; 9]> = services.iter().map(row).collect();
     let heading = ["SERVICE", "STATUS", "WORKERS", "CPU", "MEMORY", "CALLS", "ERRORS", "UPTIME", "DETAIL"];
-    table::write(out, heading, &rows).map_err(Failure::output)
+    table::write(out, &heading, &rows).map_err(Failure::output)
 }
 
 fn row(service: &ServiceSnapshot) -> [String; 9] {

@@ -14,6 +14,7 @@ use super::{
     frame::{Calls, ServiceRow},
     state::{Sort, State, clock},
 };
+use crate::cli::units::{self, NOTHING, memory, rate, time};
 
 /// The columns of services.
 pub(super) const HEADING: [&str; 10] =
@@ -84,7 +85,7 @@ fn title(state: &State) -> Text<'_> {
         frame.version,
         frame.host,
         frame.pid,
-        text(&format::millis(frame.uptime_ms))
+        units::span(frame.uptime_ms)
     );
     let second = format!(
         "{} of {} services run, {} workers, {} calls/s, {} errors/s, CPU {} of {} %",
@@ -159,7 +160,7 @@ pub(super) fn cells(service: &ServiceRow) -> [String; 10] {
         p50,
         p99,
         service.queue_wait_ns.map_or_else(|| NOTHING.into(), time),
-        text(&format::share(service.cpu_share)),
+        units::share(service.cpu_share),
         memory(service.memory_bytes),
     ]
 }
@@ -183,7 +184,7 @@ fn draw_service(frame: &mut Frame<'_>, area: Rect, state: &mut State) {
 fn service_lines(service: &ServiceRow) -> Vec<Line<'static>> {
     let [calls, errors, p50, p99] = of_calls(&service.calls);
     let detail = service.status_detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
-    let uptime = service.uptime_ms.map_or_else(|| NOTHING.into(), |ms| text(&format::millis(ms)));
+    let uptime = service.uptime_ms.map_or_else(|| NOTHING.into(), units::span);
     let mut lines = vec![
         Line::styled(
             format!("{} is {}{detail}", service.name, service.status),
@@ -202,9 +203,9 @@ fn service_lines(service: &ServiceRow) -> Vec<Line<'static>> {
             rate(worker.calls_per_s),
             format::count(worker.calls),
             format::count(worker.errors),
-            text(&format::share(worker.cpu_share)),
+            units::share(worker.cpu_share),
             memory(worker.memory_bytes),
-            text(&format::millis(worker.uptime_ms)),
+            units::span(worker.uptime_ms),
         ]
     });
     let heading = ["WORKER", "STATE", "CALLS/S", "CALLS", "ERRORS", "CPU", "MEMORY", "UP"];
@@ -234,33 +235,6 @@ fn section<const N: usize>(
     };
     let heading = Line::styled(line(heading.map(str::to_owned)), BOLD);
     std::iter::once(heading).chain(rows.map(|cells| Line::from(line(cells)))).collect()
-}
-
-/// For what is not known.
-const NOTHING: &str = "-";
-
-/// Units without a gap: there is little room.
-fn text(formatted: &str) -> String {
-    formatted.replace('\u{a0}', "")
-}
-
-fn time(ns: u64) -> String {
-    if ns == 0 { "0".into() } else { text(&format::nanos(ns)) }
-}
-
-/// `36.4M`: the units of [`format::bytes`] by their first letter.
-fn memory(len_bytes: u64) -> String {
-    text(&format::bytes(len_bytes)).replace("iB", "")
-}
-
-fn rate(per_s: Option<f64>) -> String {
-    match per_s {
-        None => NOTHING.into(),
-        Some(rate) if rate > 0.0 && rate < 9.95 => format!("{rate:.1}"),
-        Some(rate) if rate >= 999_500.0 => format!("{:.2}M", rate / 1e6),
-        Some(rate) if rate >= 99_999.5 => format!("{:.0}k", rate / 1e3),
-        Some(rate) => format::count(rate.round() as u64),
-    }
 }
 
 #[cfg(test)]
@@ -340,19 +314,5 @@ mod tests {
         }
         let lines = screen(&mut state, 80, 7);
         assert!(lines[5].starts_with("echo "), "the last line stays in sight: {lines:?}");
-    }
-
-    #[test]
-    fn rates_have_their_unit() {
-        for (per_s, expected) in [
-            (None, "-"),
-            (Some(0.0), "0"),
-            (Some(0.33), "0.3"),
-            (Some(1204.2), "1,204"),
-            (Some(123_456.0), "123k"),
-            (Some(2.5e6), "2.50M"),
-        ] {
-            assert_eq!(rate(per_s), expected);
-        }
     }
 }
