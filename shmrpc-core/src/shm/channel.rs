@@ -106,6 +106,8 @@ pub(crate) struct Claimed {
 pub(crate) struct Channel {
     region: Region,
     slots: usize,
+    /// Where the slots begin, in bytes.
+    slots_at: usize,
 }
 
 impl Channel {
@@ -117,7 +119,11 @@ impl Channel {
         region.word64(GEOMETRY).store(slots as u64, Ordering::Relaxed);
         // Pairs with the Acquire load in `attach`.
         region.word64(0).store(MAGIC, Ordering::Release);
-        Ok(Self { region, slots })
+        Ok(Self::over(region, slots))
+    }
+
+    fn over(region: Region, slots: usize) -> Self {
+        Self { region, slots, slots_at: slots_offset(slots) }
     }
 
     /// A client's channel.
@@ -135,7 +141,7 @@ impl Channel {
         if !sane {
             return Err(RegionError::Refused(format!("a channel of {slots} slots")));
         }
-        Ok(Self { region, slots })
+        Ok(Self::over(region, slots))
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -165,7 +171,7 @@ impl Channel {
     }
 
     fn slot_offset(&self, slot: u16) -> usize {
-        slots_offset(self.slots) + (usize::from(slot) & (self.slots - 1)) * SLOT_BYTES
+        self.slots_at + (usize::from(slot) & (self.slots - 1)) * SLOT_BYTES
     }
 
     /// Who claimed the call in a slot: `index + 1` and the claimer.

@@ -7,6 +7,7 @@
 //! process is dead is removed by whoever notices. The last to leave removes the segment.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io,
     os::{fd::OwnedFd, unix::fs::FileExt},
@@ -72,6 +73,23 @@ impl Directory {
             Ok(None) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Those of the entries with these sums that are not listed, or not rightly. Everybody asks now and then for his
+    /// own: nothing is encoded or decoded for it.
+    pub(crate) fn missing(&self, mut sums: HashSet<u64>) -> io::Result<HashSet<u64>> {
+        if sums.is_empty() {
+            return Ok(sums);
+        }
+        let _lock = self.dir.lock(LOCK_TIMEOUT)?;
+        if let Some(file) = self.open_segment()? {
+            for slot in read_bytes(&file)?.chunks_exact(ENTRY_BYTES) {
+                if let Some((_, sum)) = text_of(slot) {
+                    sums.remove(&sum);
+                }
+            }
+        }
+        Ok(sums)
     }
 
     /// Changes the directory with nobody else at it: `change` sees all entries and says which to add and
@@ -248,10 +266,14 @@ fn nobody_listens(path: &Path) -> bool {
     connect(std::os::fd::AsRawFd::as_raw_fd(&probe), &address) == Err(nix::Error::ECONNREFUSED)
 }
 
-fn read_slots(file: &File) -> io::Result<Vec<Option<Entry>>> {
+fn read_bytes(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len().min(MAX_BYTES)).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes.chunks_exact(ENTRY_BYTES).map(decode).collect())
+    Ok(bytes)
+}
+
+fn read_slots(file: &File) -> io::Result<Vec<Option<Entry>>> {
+    Ok(read_bytes(file)?.chunks_exact(ENTRY_BYTES).map(decode).collect())
 }
 
 fn write_slot(file: &File, slot: usize, entry: Option<&Entry>) -> io::Result<()> {
@@ -276,12 +298,30 @@ pub(super) fn encode(entry: &Entry) -> io::Result<[u8; ENTRY_BYTES]> {
     Ok(bytes)
 }
 
-/// An entry, unless the slot is free or was torn by the death of its writer.
-pub(super) fn decode(slot: &[u8]) -> Option<Entry> {
+/// The text in a slot and its sum, unless the slot is free or was torn by the death of its writer.
+fn text_of(slot: &[u8]) -> Option<(&[u8], u64)> {
     let len = u32::from_le_bytes(slot[..4].try_into().ok()?) as usize;
     let text = slot.get(12..12 + len).filter(|text| !text.is_empty())?;
     let sum = u64::from_le_bytes(slot[4..12].try_into().ok()?);
-    (crate::method::fnv1a_64(text) == sum).then(|| serde_json::from_slice(text).ok())?
+    (crate::method::fnv1a_64(text) == sum).then_some((text, sum))
+}
+
+pub(super) fn decode(slot: &[u8]) -> Option<Entry> {
+    text_of(slot).and_then(|(text, _)| serde_json::from_slice(text).ok())
+}
+
+/// An entry that somebody keeps listed.
+pub(crate) struct Kept {
+    pub(crate) entry: Entry,
+    /// As it stands in its slot.
+    pub(crate) sum: u64,
+}
+
+impl Kept {
+    pub(crate) fn new(entry: Entry) -> io::Result<Self> {
+        let sum = crate::method::fnv1a_64(&serde_json::to_vec(&entry)?);
+        Ok(Self { entry, sum })
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +356,21 @@ mod tests {
         directory.withdraw((1..=150).collect()).unwrap();
         assert!(directory.entries().unwrap().is_empty());
         assert!(!std::path::Path::new("/dev/shm").join(segment).exists());
+        std::fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn who_is_not_listed_rightly_is_missing() {
+        let (path, directory) = scratch("missing");
+        let sum = |entry: &Entry| Kept::new(entry.clone()).unwrap().sum;
+        let missing = |entries: &[Entry]| directory.missing(entries.iter().map(sum).collect()).unwrap();
+        assert_eq!(missing(&[entry(1)]), HashSet::from([sum(&entry(1))]));
+        directory.publish(&entry(1)).unwrap();
+        directory.publish(&entry(2)).unwrap();
+        assert_eq!(missing(&[entry(1), entry(3)]), HashSet::from([sum(&entry(3))]));
+        let changed = Entry { board: 5, ..entry(2) };
+        assert_eq!(missing(std::slice::from_ref(&changed)), HashSet::from([sum(&changed)]));
+        directory.withdraw(vec![1, 2]).unwrap();
         std::fs::remove_dir(&path).unwrap();
     }
 

@@ -24,7 +24,7 @@ use nix::sys::{
 };
 
 use super::{
-    directory::{Directory, Entry, LOCK_TIMEOUT},
+    directory::{Directory, Entry, Kept, LOCK_TIMEOUT},
     hub::{Bell, Hub},
     link::{Arrival, Link},
     message::Message,
@@ -106,7 +106,7 @@ struct Core {
     next_token: AtomicU64,
     links: Mutex<HashMap<u64, Arc<Link>>>,
     parties: Mutex<Vec<Weak<dyn Party>>>,
-    entries: Mutex<Vec<Entry>>,
+    kept: Mutex<Vec<Kept>>,
     /// Sweeps that are still to be done after the last end of a link.
     sweeps_left: AtomicUsize,
 }
@@ -168,7 +168,7 @@ impl Node {
             next_token: AtomicU64::new(STOP + 1),
             links: Mutex::default(),
             parties: Mutex::default(),
-            entries: Mutex::default(),
+            kept: Mutex::default(),
             sweeps_left: AtomicUsize::new(0),
         });
         let watched = Arc::clone(&core);
@@ -211,21 +211,28 @@ impl Node {
 
     /// Lists an entry in the directory and keeps it there.
     pub(crate) fn publish(&self, entry: Entry) -> io::Result<()> {
-        self.core.directory.publish(&entry)?;
-        self.keep(entry);
-        Ok(())
+        let id = entry.id;
+        // First, so that the watcher does not put back what was kept before.
+        self.keep(entry.clone())?;
+        self.core.directory.publish(&entry).inspect_err(|_| self.keep_not(id))
     }
 
     /// Keeps an entry listed that has been published already.
-    pub(crate) fn keep(&self, entry: Entry) {
-        let mut entries = lock(&self.core.entries);
-        entries.retain(|kept| kept.id != entry.id);
-        entries.push(entry);
+    pub(crate) fn keep(&self, entry: Entry) -> io::Result<()> {
+        let new = Kept::new(entry)?;
+        let mut kept = lock(&self.core.kept);
+        kept.retain(|kept| kept.entry.id != new.entry.id);
+        kept.push(new);
+        Ok(())
+    }
+
+    fn keep_not(&self, id: u64) {
+        lock(&self.core.kept).retain(|kept| kept.entry.id != id);
     }
 
     /// Takes an entry off the directory.
     pub(crate) fn withdraw(&self, id: u64) {
-        lock(&self.core.entries).retain(|entry| entry.id != id);
+        self.keep_not(id);
         if self.is_ours() {
             let _ = self.core.directory.withdraw(vec![id]);
         }
@@ -288,7 +295,7 @@ impl Core {
         if self.sweeps_left.load(Ordering::Acquire) > 0 {
             let _ = self.directory.sweep();
         }
-        let ids: Vec<u64> = lock(&self.entries).drain(..).map(|entry| entry.id).collect();
+        let ids: Vec<u64> = lock(&self.kept).drain(..).map(|kept| kept.entry.id).collect();
         if !ids.is_empty() {
             let _ = self.directory.withdraw(ids);
         }
@@ -394,13 +401,13 @@ impl Core {
 
     /// Puts back what a truncated or lost directory no longer lists, and lets parties look around.
     fn tick(&self) {
-        let entries = lock(&self.entries).clone();
-        if !entries.is_empty()
-            && let Ok(listed) = self.directory.entries()
-        {
-            for entry in entries.iter().filter(|entry| !listed.iter().any(|l| l.id == entry.id)) {
-                let _ = self.directory.publish(entry);
-            }
+        let sums = lock(&self.kept).iter().map(|kept| kept.sum).collect();
+        let missing = self.directory.missing(sums).unwrap_or_default();
+        let is_missing = |kept: &&Kept| missing.contains(&kept.sum);
+        let missing: Vec<Entry> =
+            lock(&self.kept).iter().filter(is_missing).map(|kept| kept.entry.clone()).collect();
+        for entry in missing {
+            let _ = self.directory.publish(&entry);
         }
         let parties: Vec<_> = lock(&self.parties).iter().filter_map(Weak::upgrade).collect();
         for party in parties {

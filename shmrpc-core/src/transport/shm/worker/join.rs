@@ -120,7 +120,7 @@ fn enlist(
         (Edit { add: vec![ours.clone()], remove: vec![nonce] }, (Some(ours), found))
     })?;
     if let Some(listed) = listed {
-        node.keep(listed);
+        node.keep(listed)?;
     }
     Ok(found)
 }
