@@ -2,6 +2,7 @@
 //! the service directory. The layouts are those of docs/memory-model.md.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
@@ -40,16 +41,23 @@ impl Held {
 
 /// How many indices and channel numbers are taken on the board of a worker.
 pub(crate) fn taken_on_board(worker: u32) -> (usize, usize) {
+    (taken(worker, WORKERS).len(), channels_on_board(worker).len())
+}
+
+/// The channels that have numbers on the board of a worker.
+pub(crate) fn channels_on_board(worker: u32) -> HashSet<[u8; 8]> {
+    taken(worker, CHANNELS)
+}
+
+fn taken(worker: u32, (at, words): (u64, usize)) -> HashSet<[u8; 8]> {
     let board = fs::read_dir(format!("/proc/{worker}/fd")).expect("a living worker").flatten().find(|fd| {
         fs::read_link(fd.path()).is_ok_and(|target| target.to_string_lossy().contains("memfd:shmrpc-board"))
     });
     let board = File::open(board.expect("a worker has a board").path()).expect("our own user's");
-    let taken = |(at, words): (u64, usize)| {
-        let mut bytes = vec![0; words * 8];
-        board.read_exact_at(&mut bytes, at).expect("a whole board");
-        bytes.chunks_exact(8).filter(|word| word.iter().any(|&byte| byte != 0)).count()
-    };
-    (taken(WORKERS), taken(CHANNELS))
+    let mut bytes = vec![0; words * 8];
+    board.read_exact_at(&mut bytes, at).expect("a whole board");
+    let words = bytes.chunks_exact(8).map(|word| word.try_into().expect("eight bytes"));
+    words.filter(|word| *word != [0; 8]).collect()
 }
 
 /// Who is listed in the directory of a folder. Torn entries are nobody's.

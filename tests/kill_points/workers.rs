@@ -2,6 +2,7 @@
 //! threads of this process.
 
 use std::{
+    collections::HashSet,
     fs::File,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -280,14 +281,17 @@ fn mourns(window: &'static Window, round: u32, tally: &mut Tally) {
     scene.await_worker(victim.id());
     let client = scene.connect();
     scene.probe(&client);
-    // The connection that stays may come to have a second ring.
-    let all_free = || board::taken_on_board(colleague).1 <= 2;
+    let mut doomed_rings = HashSet::new();
     let until = Instant::now() + PATIENCE;
     loop {
-        let numbers = board::taken_on_board(colleague).1;
+        let before = board::channels_on_board(colleague);
         let doomed = scene.client(&["calls"], None);
-        eventually("a client's numbers", || (board::taken_on_board(colleague).1 > numbers).then_some(()));
+        // The connection that stays is idle meanwhile.
+        let rings =
+            || board::channels_on_board(colleague).difference(&before).copied().collect::<HashSet<_>>();
+        eventually("a client's numbers", || (!rings().is_empty()).then_some(()));
         std::thread::sleep(Duration::from_millis(50));
+        doomed_rings.extend(rings());
         end(doomed);
         // A tick later at the latest.
         let ticked = Instant::now() + TICK + Duration::from_secs(1);
@@ -305,5 +309,7 @@ fn mourns(window: &'static Window, round: u32, tally: &mut Tally) {
     scene.probe(&client);
     tally.note(window, began.elapsed(), 0, 0);
     scene.assert_swept(window.name);
-    eventually("free numbers", || all_free().then_some(()));
+    eventually("free numbers", || {
+        board::channels_on_board(colleague).is_disjoint(&doomed_rings).then_some(())
+    });
 }
