@@ -5,6 +5,7 @@
 mod diagnostic;
 mod ini;
 mod keys;
+mod logs;
 mod pool;
 mod reader;
 mod service;
@@ -24,6 +25,7 @@ use self::{
     reader::Reader,
 };
 pub use self::{
+    logs::Rotation,
     pool::{Autoscale, Recycling, Scaling},
     service::{Policy, Restart, ServiceSettings, Source},
     surroundings::{Dependencies, Surroundings},
@@ -237,7 +239,7 @@ mod tests {
              host=1\ntcp_bind=::1\nbind_tcp=::1\n[web monitor]\nport=http\n",
         );
         let expected = [
-            "2: [defaults] logdir: unknown key; did you mean log_dir?; accepted: log_dir, tcp_bind,",
+            "2: [defaults] logdir: unknown key; did you mean log_dir?; accepted: log_dir, log_max_file_bytes,",
             "3: [defaults] start_timeout: \"fast\" is not accepted; accepted: a time such as 30",
             "6: [Echo] has both import_from and program",
             "7: [default] names no program; did you mean defaults?",

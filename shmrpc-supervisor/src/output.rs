@@ -5,6 +5,7 @@
 mod files;
 pub(crate) mod journal;
 mod lines;
+mod rotation;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

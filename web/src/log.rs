@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use shmrpc_core::server::Level;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
@@ -30,6 +31,15 @@ pub struct LogLine {
     pub stream: LogStream,
     /// The line without its end.
     pub text: String,
+}
+
+impl LogLine {
+    /// How much it matters: the word with which lines of a service's own log begin; `None` for all others.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        let (level, _) = self.text.split_once(": ").filter(|_| self.stream == LogStream::Log)?;
+        Level::from_name(level)
+    }
 }
 
 /// A line's time in UTC with milliseconds: `2026-01-31T14:03:59.042Z`. Beyond the year 9999 its end.
@@ -220,6 +230,18 @@ mod tests {
 
     fn texts(page: &LogPage) -> Vec<&str> {
         page.lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn levels_are_those_of_a_services_own_log() {
+        let level = |stream, text: &str| {
+            let tail = LogTail::default();
+            tail.push("echo", None, stream, text.into());
+            tail.since(None, 1).lines[0].level()
+        };
+        assert_eq!(level(LogStream::Log, "warning: low on tea: refill"), Some(Level::Warning));
+        assert_eq!(level(LogStream::Log, "not one of ours"), None);
+        assert_eq!(level(LogStream::Stderr, "warning: printed"), None);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The service's own log: one JSON object a line, `{t, level, pid, port, svc, msg}`, appended to
 //! `LOG_DIR/NAME/NAME_log.log.json`, or to stderr when there is no log folder. All workers of a service
-//! append to one file; a line is written by one `write`, so lines do not mix.
+//! append to one file; a line is written by one `write`, so lines do not mix. Whoever puts the file aside need not tell:
+//! before each line is looked whether its name still leads to it.
 
 use std::{
     fmt,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
-    sync::OnceLock,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -30,13 +33,57 @@ pub enum Level {
     Critical,
 }
 
+impl Level {
+    /// The level of that name: `debug`, `info`, `warning`, `error` or `critical`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "debug" => Some(Self::Debug),
+            "info" => Some(Self::Info),
+            "warning" => Some(Self::Warning),
+            "error" => Some(Self::Error),
+            "critical" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+
 /// Writes the log of the service that this process serves. Every method may be called from any thread, and
 /// never fails: a line that cannot be written is lost.
 #[derive(Debug)]
 pub struct Logger {
     service: String,
     port: u16,
-    file: Option<File>,
+    file: Option<LogFile>,
+}
+
+/// The file of that name, also after it was put aside.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    open: Mutex<(File, u64)>,
+}
+
+impl LogFile {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let open = Mutex::new(Self::open(&path)?);
+        Ok(Self { path, open })
+    }
+
+    /// The file, and its inode's number.
+    fn open(path: &Path) -> io::Result<(File, u64)> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let inode = file.metadata()?.ino();
+        Ok((file, inode))
+    }
+
+    fn append(&self, line: &[u8]) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if fs::metadata(&self.path).map_or(0, |meta| meta.ino()) != open.1 {
+            *open = Self::open(&self.path)?;
+        }
+        open.0.write_all(line)
+    }
 }
 
 #[derive(Serialize)]
@@ -66,7 +113,7 @@ pub(super) fn init(config: &WorkerConfig) -> io::Result<()> {
             let folder = dir.join(&config.service);
             std::fs::create_dir_all(&folder)?;
             let path = folder.join(format!("{}_log.log.json", config.service));
-            Some(OpenOptions::new().create(true).append(true).open(path)?)
+            Some(LogFile::new(path)?)
         }
         None => None,
     };
@@ -90,7 +137,7 @@ impl Logger {
         let Ok(mut text) = serde_json::to_vec(&line) else { return };
         text.push(b'\n');
         let _ = match &self.file {
-            Some(file) => (&mut &*file).write_all(&text),
+            Some(file) => file.append(&text),
             None => io::stderr().write_all(&text),
         };
     }
@@ -118,5 +165,23 @@ impl Logger {
     /// Writes a line at level critical.
     pub fn critical(&self, message: impl fmt::Display) {
         self.log(Level::Critical, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_put_aside_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = LogFile::new(path.clone()).unwrap();
+        log.append(b"one\n").unwrap();
+        fs::rename(&path, folder.path().join("aside")).unwrap();
+        log.append(b"two\n").unwrap();
+        log.append(b"three\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two\nthree\n");
+        assert_eq!(fs::read(folder.path().join("aside")).unwrap(), b"one\n");
     }
 }

@@ -14,6 +14,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics},
     ini::Section,
     keys::{DEFAULTS, WEB},
+    logs::{Rotation, rotation},
     pool::{Recycling, Scaling, recycling, scaling},
     reader::Reader,
     surroundings::{Dependencies, Surroundings, dependencies, surroundings},
@@ -43,6 +44,8 @@ pub struct ServiceSettings {
     pub port: Option<u16>,
     /// The folder of all logs; the service's own are in a folder of its name in it.
     pub log_dir: PathBuf,
+    /// How long its log files are kept.
+    pub rotation: Rotation,
     /// How it is reached over TCP.
     pub tcp: TcpSettings,
     /// The pool is never larger.
@@ -163,6 +166,7 @@ pub(super) const LOG_DIR: &str = "logs";
 /// What a section and the defaults have in common.
 pub(super) struct Common {
     pub(super) log_dir: PathBuf,
+    rotation: Rotation,
     tcp: TcpSettings,
     max_proc_num: Option<usize>,
     min_proc_num: usize,
@@ -196,6 +200,7 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
     };
     Common {
         log_dir: reader.read("log_dir", "a folder", path).unwrap_or_else(|| base.join(LOG_DIR)),
+        rotation: rotation(reader),
         tcp: tcp(reader, base),
         max_proc_num: bounds.1,
         min_proc_num: bounds.0.unwrap_or(1),
@@ -302,6 +307,7 @@ pub(super) fn read(
         source_line,
         port,
         log_dir: common.log_dir,
+        rotation: common.rotation,
         tcp: common.tcp,
         max_proc_num: common.max_proc_num.unwrap_or_else(|| cores().max(common.min_proc_num)),
         min_proc_num: common.min_proc_num,

@@ -328,14 +328,15 @@ impl Loop {
         self.end_bereft(&known);
         let Some(mut rounds) = self.rounds.take() else { return };
         let services = self.services.iter().filter(|service| service.plan.description.is_some());
-        let journals = services.map(|service| (service.name().to_owned(), service.journal())).collect();
+        let journals = services
+            .map(|service| (service.name().to_owned(), service.journal(), service.plan.settings.rotation));
         let mut pids = known;
         pids.insert(std::process::id());
-        let subjects = Subjects { pids, journals };
-        let (messages, tail) = (self.around.messages.clone(), Arc::clone(&self.around.tail));
+        let subjects = Subjects { pids, journals: journals.collect() };
+        let around = self.around.clone();
         tokio::task::spawn_blocking(move || {
-            let usages = rounds.run(subjects, &tail);
-            let _loop_is_gone = messages.blocking_send(Message::Looked(rounds, usages));
+            let usages = rounds.run(subjects, &around.tail, &around.files);
+            let _loop_is_gone = around.messages.blocking_send(Message::Looked(rounds, usages));
         });
     }
 

@@ -152,7 +152,7 @@ impl Loop {
             let bounds = |plan: &ServicePlan| (plan.settings.min_proc_num, plan.max_workers);
             let is_resized = bounds(&plan) != bounds(&service.plan);
             let comes_back = matches!(std::mem::replace(&mut service.fate, Fate::Stays), Fate::Goes);
-            service.set_plan(plan);
+            service.set_plan(plan, &around);
             if is_resized && service.machine.fixed().is_none() {
                 let most = service.plan.max_workers.max(service.plan.settings.min_proc_num);
                 let count = service.machine.size().clamp(service.plan.settings.min_proc_num, most);

@@ -9,7 +9,11 @@ use std::{
 
 use shmrpc_web::{LogTail, Usage};
 
-use crate::{output::Journal, sample::Sampler};
+use crate::{
+    config::Rotation,
+    output::{Journal, LogFiles},
+    sample::Sampler,
+};
 
 /// What a round remembers of the one before.
 #[derive(Debug)]
@@ -22,8 +26,8 @@ pub(crate) struct Rounds {
 #[derive(Debug)]
 pub(super) struct Subjects {
     pub(super) pids: HashSet<u32>,
-    /// Services and the files of their own logs.
-    pub(super) journals: Vec<(String, PathBuf)>,
+    /// Services, the files of their own logs, and how long these are kept.
+    pub(super) journals: Vec<(String, PathBuf, Rotation)>,
 }
 
 impl Rounds {
@@ -32,10 +36,16 @@ impl Rounds {
     }
 
     /// Looks at everything once.
-    pub(super) fn run(&mut self, subjects: Subjects, tail: &LogTail) -> HashMap<u32, Usage> {
-        self.journals.retain(|path, _| subjects.journals.iter().any(|(_, wanted)| wanted == path));
-        for (service, path) in subjects.journals {
-            self.journals.entry(path.clone()).or_insert_with(|| Journal::new(service, path)).look(tail);
+    pub(super) fn run(
+        &mut self,
+        subjects: Subjects,
+        tail: &LogTail,
+        files: &LogFiles,
+    ) -> HashMap<u32, Usage> {
+        self.journals.retain(|path, _| subjects.journals.iter().any(|(_, wanted, _)| wanted == path));
+        for (service, path, rules) in subjects.journals {
+            let journal = self.journals.entry(path.clone()).or_insert_with(|| Journal::new(service, path));
+            journal.look(tail, &rules, files.compressor());
         }
         let pids: Vec<u32> = subjects.pids.into_iter().collect();
         self.sampler.sample(&pids)

@@ -118,9 +118,12 @@ impl Supervised {
     }
 
     /// Another plan holds from now on; whether present workers are replaced is for the caller to say.
-    pub(crate) fn set_plan(&mut self, plan: ServicePlan) {
+    pub(crate) fn set_plan(&mut self, plan: ServicePlan, around: &Surroundings) {
         self.machine.set_rules(rules_of(&plan, self.seed));
         self.plan = plan;
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            around.files.rotate(&self.log_file(stream), self.plan.settings.rotation);
+        }
         self.measured = Measured::new(Instant::now());
         self.count();
     }
@@ -132,6 +135,10 @@ impl Supervised {
     /// The file in which its workers keep the service's own log.
     pub(crate) fn journal(&self) -> PathBuf {
         self.plan.log_dir().join(format!("{}_log.log.json", self.name()))
+    }
+
+    fn log_file(&self, stream: LogStream) -> PathBuf {
+        self.plan.log_dir().join(format!("{}_log.{}", self.name(), stream.name()))
     }
 
     /// Gives an event to the machine and does what it says.
@@ -222,7 +229,8 @@ impl Supervised {
         if let Some(pipes) = pipes {
             for (pipe, stream) in [(pipes.stdout, LogStream::Stdout), (pipes.stderr, LogStream::Stderr)] {
                 let name = self.name();
-                let file = self.plan.log_dir().join(format!("{name}_log.{}", stream.name()));
+                let file = self.log_file(stream);
+                around.files.rotate(&file, self.plan.settings.rotation);
                 let to = Destination { service: name.to_owned(), pid: process.pid(), stream, file };
                 output::follow(pipe, to, around.files.clone(), Arc::clone(&around.tail));
             }

@@ -1,10 +1,9 @@
 //! The log files, written by one thread of their own: a slow or full disk holds up that thread, and what
-//! then does not fit into its queue is dropped and counted. Files are bounded: at the limit `FILE` becomes
-//! `FILE.1`, and the one before is gone.
+//! then does not fit into its queue is dropped and counted. Files are bounded: [`super::rotation`] puts them aside.
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File},
+    fs::{DirBuilder, File},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -17,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::rotation::{self, Compressor};
+use crate::config::Rotation;
+
 /// Pieces, of at most a chunk each, that wait for the disk.
 const QUEUE_PIECES: usize = 128;
-/// The size at which a file is put aside.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 /// After a failure a file is left alone for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -29,11 +29,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct LogFiles {
     queue: mpsc::SyncSender<Piece>,
     dropped_bytes: Arc<AtomicU64>,
+    compressor: Compressor,
 }
 
 #[derive(Debug)]
 enum Piece {
     Bytes(PathBuf, Vec<u8>),
+    Rules(PathBuf, Rotation),
     Flush(mpsc::Sender<()>),
 }
 
@@ -45,10 +47,15 @@ impl LogFiles {
     pub fn start() -> io::Result<Self> {
         let (queue, pieces) = mpsc::sync_channel(QUEUE_PIECES);
         let dropped_bytes = Arc::new(AtomicU64::new(0));
-        let dropped = Arc::clone(&dropped_bytes);
-        let work = move || write_all(&pieces, &dropped);
+        let compressor = Compressor::start()?;
+        let mut writer = Writer {
+            files: HashMap::new(),
+            dropped_bytes: Arc::clone(&dropped_bytes),
+            compressor: compressor.clone(),
+        };
+        let work = move || pieces.into_iter().for_each(|piece| writer.take(piece));
         thread::Builder::new().name("shmrpc-logs".into()).spawn(work)?;
-        Ok(Self { queue, dropped_bytes })
+        Ok(Self { queue, dropped_bytes, compressor })
     }
 
     /// Appends to a file, or drops the bytes and counts them. Never blocks.
@@ -61,6 +68,16 @@ impl LogFiles {
             // Relaxed: a count that orders nothing.
             self.dropped_bytes.fetch_add(len, Ordering::Relaxed);
         }
+    }
+
+    /// Says by what rules a file is put aside from now on. While the disk stands still the old ones hold.
+    pub fn rotate(&self, file: &Path, rules: Rotation) {
+        let _disk_stands_still = self.queue.try_send(Piece::Rules(file.to_owned(), rules));
+    }
+
+    /// What compresses files that were put aside.
+    pub(crate) fn compressor(&self) -> &Compressor {
+        &self.compressor
     }
 
     /// Bytes that could not be written.
@@ -78,72 +95,125 @@ impl LogFiles {
     }
 }
 
+/// The thread's own.
+struct Writer {
+    files: HashMap<PathBuf, Log>,
+    dropped_bytes: Arc<AtomicU64>,
+    compressor: Compressor,
+}
+
+/// One file.
+#[derive(Default)]
+struct Log {
+    open: Option<Open>,
+    rules: Rotation,
+    /// After a failure.
+    not_before: Option<Instant>,
+}
+
 struct Open {
     file: File,
     len_bytes: u64,
+    /// When it will be too old.
+    until: Option<Instant>,
 }
 
-fn write_all(pieces: &mpsc::Receiver<Piece>, dropped: &AtomicU64) {
-    let mut open: HashMap<PathBuf, Result<Open, Instant>> = HashMap::new();
-    for piece in pieces {
-        let (path, bytes) = match piece {
-            Piece::Bytes(path, bytes) => (path, bytes),
+impl Writer {
+    fn take(&mut self, piece: Piece) {
+        match piece {
+            Piece::Bytes(path, bytes) => self.write(&path, &bytes),
+            Piece::Rules(path, rules) => {
+                let log = self.files.entry(path).or_default();
+                if log.rules != rules {
+                    // Opened anew it is known how old it is.
+                    (log.rules, log.open) = (rules, None);
+                }
+            }
             Piece::Flush(done) => {
                 let _nobody_waits = done.send(());
-                continue;
             }
+        }
+    }
+
+    fn write(&mut self, path: &Path, bytes: &[u8]) {
+        let log = self.files.entry(path.to_owned()).or_default();
+        if log.not_before.is_none_or(|time| Instant::now() >= time) {
+            match log.write(path, bytes, &self.compressor) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "log lines are dropped");
+                    (log.open, log.not_before) = (None, Some(Instant::now() + RETRY_AFTER));
+                }
+            }
+        }
+        self.dropped_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Log {
+    fn write(&mut self, path: &Path, bytes: &[u8], compressor: &Compressor) -> io::Result<()> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Open::new(path, &self.rules)?,
         };
-        let entry = open.entry(path.clone()).or_insert_with(|| Err(Instant::now()));
-        if let Err(error) = write(&path, entry, &bytes) {
-            dropped.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            if let Some(error) = error {
-                tracing::warn!(file = %path.display(), %error, "log lines are dropped");
-                *entry = Err(Instant::now() + RETRY_AFTER);
-            }
+        if open.is_due(&self.rules) {
+            rotation::put_aside(path, &self.rules, compressor)?;
+            open = Open::new(path, &self.rules)?;
         }
+        open.file.write_all(bytes)?;
+        open.len_bytes += bytes.len() as u64;
+        self.open = Some(open);
+        Ok(())
     }
 }
 
-/// Writes to a file, opening it if need be. The error is `None` while the file is left alone.
-fn write(path: &Path, entry: &mut Result<Open, Instant>, bytes: &[u8]) -> Result<(), Option<io::Error>> {
-    if let Ok(open) = entry
-        && open.len_bytes >= MAX_FILE_BYTES
-    {
-        put_aside(path).map_err(Some)?;
-        *entry = Err(Instant::now());
-    }
-    let open = match entry {
-        Ok(open) => open,
-        Err(not_before) if Instant::now() < *not_before => return Err(None),
-        Err(_) => {
-            *entry = Ok(open_log(path).map_err(Some)?);
-            let Ok(open) = entry else { return Err(None) };
-            open
+impl Open {
+    fn new(path: &Path, rules: &Rotation) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-    };
-    open.file.write_all(bytes).map_err(Some)?;
-    open.len_bytes += bytes.len() as u64;
-    Ok(())
-}
-
-fn open_log(path: &Path) -> io::Result<Open> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let file = File::options().append(true).create(true).mode(0o600).open(path)?;
+        let meta = file.metadata()?;
+        let left = |most: Duration| most.saturating_sub(rotation::age(&meta));
+        let until = rules.max_age.and_then(|most| Instant::now().checked_add(left(most)));
+        Ok(Self { len_bytes: meta.len(), file, until })
     }
-    let file = File::options().append(true).create(true).mode(0o600).open(path)?;
-    let len_bytes = file.metadata()?.len();
-    Ok(Open { file, len_bytes })
-}
 
-fn put_aside(path: &Path) -> io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".1");
-    fs::rename(path, aside)
+    fn is_due(&self, rules: &Rotation) -> bool {
+        let is_old = self.until.is_some_and(|until| Instant::now() >= until);
+        self.len_bytes >= rules.max_file_bytes || (is_old && self.len_bytes > 0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, io::Read};
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What is in a folder, sorted.
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until the folder has such files.
+    fn eventually(folder: &Path, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let names = names(folder);
+            if wanted(&names) {
+                return names;
+            }
+            assert!(Instant::now() < deadline, "{names:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 
     #[test]
     fn what_is_appended_is_in_the_file() {
@@ -152,7 +222,7 @@ mod tests {
         let files = LogFiles::start().unwrap();
         files.append(&path, b"one\n".to_vec());
         files.append(&path, b"two\n".to_vec());
-        files.flush(Duration::from_secs(10));
+        files.flush(PATIENCE);
         assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
         assert_eq!(files.dropped_bytes(), 0);
     }
@@ -163,20 +233,67 @@ mod tests {
         files.append(Path::new("/dev/full"), b"lost\n".to_vec());
         files.append(Path::new("/dev/full"), b"lost\n".to_vec());
         files.append(Path::new("/proc/no/such/folder/file"), b"lost\n".to_vec());
-        files.flush(Duration::from_secs(10));
+        files.flush(PATIENCE);
         assert_eq!(files.dropped_bytes(), 15);
     }
 
     #[test]
-    fn a_file_at_its_limit_is_put_aside() {
+    fn long_files_are_put_aside_compressed_and_thrown_away() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        File::create(&path).unwrap().set_len(MAX_FILE_BYTES).unwrap();
+        let rules = Rotation { max_file_bytes: 1000, max_files: 2, ..Rotation::default() };
+        fs::write(folder.path().join("log.notes"), "somebody else's").unwrap();
         let files = LogFiles::start().unwrap();
+        files.rotate(&path, rules);
+        for round in 0..5 {
+            files.append(&path, vec![b'0' + round; 1000]);
+            files.flush(PATIENCE);
+            // Two in one millisecond would be one.
+            thread::sleep(Duration::from_millis(3));
+        }
+        let is_done = |names: &[String]| {
+            names.len() == 4 && names.iter().filter(|name| name.ends_with("Z.gz")).count() == 2
+        };
+        let names = eventually(folder.path(), is_done);
+        assert_eq!((names[0].as_str(), names[3].as_str()), ("log", "log.notes"));
+        assert_eq!(fs::read(&path).unwrap(), vec![b'4'; 1000]);
+        for (name, round) in names[1..3].iter().zip([b'2', b'3']) {
+            let mut bytes = Vec::new();
+            let file = File::open(folder.path().join(name)).unwrap();
+            flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, vec![round; 1000]);
+        }
+    }
+
+    #[test]
+    fn old_files_are_put_aside_when_the_next_line_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let rules =
+            Rotation { max_age: Some(Duration::from_millis(1)), compress: false, ..Rotation::default() };
+        let files = LogFiles::start().unwrap();
+        files.append(&path, b"old\n".to_vec());
+        files.flush(PATIENCE);
+        thread::sleep(Duration::from_millis(20));
+        files.rotate(&path, rules);
         files.append(&path, b"new\n".to_vec());
-        files.append(&path, b"newer\n".to_vec());
-        files.flush(Duration::from_secs(10));
-        assert_eq!(fs::read(&path).unwrap(), b"newer\n");
-        assert!(folder.path().join("log.1").exists());
+        files.flush(PATIENCE);
+        let names = names(folder.path());
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(fs::read(folder.path().join(&names[1])).unwrap(), b"old\n");
+        assert_eq!(fs::read(&path).unwrap(), b"new\n");
+    }
+
+    #[test]
+    fn a_file_that_is_not_kept_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let files = LogFiles::start().unwrap();
+        files.rotate(&path, Rotation { max_file_bytes: 4, max_files: 0, ..Rotation::default() });
+        files.append(&path, b"old\n".to_vec());
+        files.append(&path, b"new\n".to_vec());
+        files.flush(PATIENCE);
+        assert_eq!(fs::read(&path).unwrap(), b"new\n");
+        eventually(folder.path(), |names| names == ["log"]);
     }
 }

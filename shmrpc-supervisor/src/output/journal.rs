@@ -1,5 +1,6 @@
 //! Follows a service's own log, `NAME_log.log.json`, which its workers write: one JSON object a line,
-//! `{t, level, pid, port, svc, msg}`. New lines go to the page; the file is not touched.
+//! `{t, level, pid, port, svc, msg}`. New lines go to the page; a file that has had its time is put aside, and whoever
+//! writes begins a new one.
 
 use std::{
     fs::File,
@@ -10,7 +11,11 @@ use std::{
 use serde::Deserialize;
 use shmrpc_web::{LogStream, LogTail};
 
-use super::lines::Lines;
+use super::{
+    lines::Lines,
+    rotation::{self, Compressor},
+};
+use crate::config::Rotation;
 
 /// Read at once; what is more comes with the next look.
 const MAX_LOOK_BYTES: u64 = 1 << 20;
@@ -40,9 +45,33 @@ impl Journal {
         Self { service, path, offset, lines: Lines::default() }
     }
 
-    /// Passes on what is new. A file that cannot be read has nothing new.
-    pub fn look(&mut self, tail: &LogTail) {
-        let Ok(bytes) = self.read() else { return };
+    /// Passes on what is new, and puts the file aside if it is due. A file that cannot be read has nothing new.
+    pub(crate) fn look(&mut self, tail: &LogTail, rules: &Rotation, compressor: &Compressor) {
+        let Ok((file, meta)) =
+            File::open(&self.path).and_then(|file| file.metadata().map(|meta| (file, meta)))
+        else {
+            return;
+        };
+        self.pass_on(&file, meta.len(), tail);
+        let is_old = rules.max_age.is_some_and(|most| rotation::age(&meta) >= most);
+        // Not before all of it has been read: the name leads elsewhere then.
+        let is_read = self.offset == Some(meta.len());
+        if is_read && (meta.len() >= rules.max_file_bytes || (is_old && meta.len() > 0)) {
+            match rotation::put_aside(&self.path, rules, compressor) {
+                // What was written until just now.
+                Ok(_) => {
+                    self.pass_on(&file, file.metadata().map_or(0, |meta| meta.len()), tail);
+                    (self.offset, self.lines) = (Some(0), Lines::default());
+                }
+                Err(error) => {
+                    tracing::warn!(file = %self.path.display(), %error, "a log file cannot be put aside")
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, file: &File, len: u64, tail: &LogTail) {
+        let Ok(bytes) = self.read(file, len) else { return };
         let service = &self.service;
         let _whole = self.lines.push(&bytes, |line| {
             let (pid, text) = shown(line);
@@ -50,9 +79,7 @@ impl Journal {
         });
     }
 
-    fn read(&mut self) -> io::Result<Vec<u8>> {
-        let mut file = File::open(&self.path)?;
-        let len = file.metadata()?.len();
+    fn read(&mut self, mut file: &File, len: u64) -> io::Result<Vec<u8>> {
         let mut offset = self.offset.unwrap_or(len);
         if len < offset {
             // Cut or replaced: it begins anew.
@@ -89,18 +116,27 @@ mod tests {
         let path = folder.path().join("log");
         fs::write(&path, "old\n").unwrap();
         let tail = LogTail::default();
+        let compressor = Compressor::start().unwrap();
         let mut journal = Journal::new("echo".into(), path.clone());
-        journal.look(&tail);
+        journal.look(&tail, &Rotation::default(), &compressor);
         let mut file = File::options().append(true).open(&path).unwrap();
         write!(file, "{{\"t\":1,\"level\":\"info\",\"pid\":7,\"msg\":\"hello\"}}\nplain\nunfin").unwrap();
-        journal.look(&tail);
-        journal.look(&tail);
+        journal.look(&tail, &Rotation::default(), &compressor);
+        journal.look(&tail, &Rotation::default(), &compressor);
         let texts = |tail: &LogTail| -> Vec<String> {
             tail.since(None, 10).lines.into_iter().map(|line| line.text).collect()
         };
         assert_eq!(texts(&tail), ["info: hello", "plain"]);
         fs::write(&path, "anew\n").unwrap();
-        journal.look(&tail);
+        journal.look(&tail, &Rotation::default(), &compressor);
         assert_eq!(texts(&tail), ["info: hello", "plain", "anew"]);
+
+        let rules = Rotation { max_file_bytes: 5, compress: false, ..Rotation::default() };
+        journal.look(&tail, &rules, &compressor);
+        assert!(!path.exists());
+        fs::write(&path, "next\n").unwrap();
+        journal.look(&tail, &Rotation::default(), &compressor);
+        assert_eq!(texts(&tail)[3..], ["next"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

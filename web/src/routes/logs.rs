@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use shmrpc_core::server::Level;
 
 use super::services::NO_STORE;
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) service: Option<String>,
     /// Those that came from there; `daemon`: events.
     pub(super) stream: Option<LogStream>,
+    /// Those of a service's own log that matter as much, or more.
+    pub(super) level: Option<String>,
     /// Those of that process.
     pub(super) pid: Option<u32>,
     /// Those that contain that.
@@ -57,21 +60,34 @@ pub(super) enum Format {
 }
 
 impl Wanted {
-    /// A service that is not there is a mistake, not a silence.
+    /// A service that is not there is a mistake, not a silence; so is a level.
     pub(super) fn check(&self, daemon: &dyn Daemon) -> Result<(), Problem> {
+        if let Some(level) = self.level.as_ref().filter(|level| Level::from_name(level).is_none()) {
+            let detail = format!("no level {level:?}; accepted: debug, info, warning, error, critical");
+            return Err(Problem::bad_request("bad-request", detail));
+        }
         let unknown = |name: &&String| !name.is_empty() && daemon.snapshot().service(name).is_none();
         self.service.as_ref().filter(unknown).map_or(Ok(()), |name| Err(Problem::no_such_service(name)))
     }
 
+    fn least_level(&self) -> Option<Level> {
+        self.level.as_deref().and_then(Level::from_name)
+    }
+
     /// Whether lines are chosen by more than their place.
     fn chooses(&self) -> bool {
-        self.service.is_some() || self.stream.is_some() || self.pid.is_some() || self.text.is_some()
+        self.service.is_some()
+            || self.stream.is_some()
+            || self.level.is_some()
+            || self.pid.is_some()
+            || self.text.is_some()
     }
 
     /// Whether that line is one of them.
     pub(super) fn keeps(&self, line: &LogLine) -> bool {
         self.service.as_ref().is_none_or(|service| line.service == *service)
             && self.stream.is_none_or(|stream| line.stream == stream)
+            && self.least_level().is_none_or(|least| line.level() >= Some(least))
             && self.pid.is_none_or(|pid| line.pid == Some(pid))
             && self.text.as_ref().is_none_or(|text| line.text.contains(text.as_str()))
     }

@@ -110,3 +110,22 @@ fn log_viewer_traversal_and_escapes() {
         assert!(!String::from_utf8_lossy(&answer.body).contains("root:"), "{target}");
     }
 }
+
+#[test]
+fn lines_of_services_own_logs_are_chosen_by_how_much_they_matter() {
+    let server = TestServer::start();
+    for (stream, text) in [
+        (LogStream::Log, "info: as ever"),
+        (LogStream::Log, "error: disk on fire"),
+        (LogStream::Stderr, "error: printed"),
+        (LogStream::Log, "warning: low on tea"),
+    ] {
+        server.daemon.log.push("echo_serv", Some(7), stream, text.into());
+    }
+    let answer = get(server.address, "/api/v1/logs?level=warning");
+    let lines = answer.json()["lines"].as_array().unwrap().clone();
+    let texts: Vec<&str> = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["error: disk on fire", "warning: low on tea"]);
+    let wrong = get(server.address, "/api/v1/logs?level=loud");
+    assert_eq!((wrong.status, wrong.json()["detail"].as_str().unwrap().contains("critical")), (400, true));
+}

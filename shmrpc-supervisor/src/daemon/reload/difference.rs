@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Dependencies, Recycling, Scaling},
+    config::{Dependencies, Recycling, Rotation, Scaling},
     plan::{Plan, ServicePlan},
 };
 
@@ -49,7 +49,7 @@ pub(super) fn differences(running: &[&ServicePlan], new: Plan) -> Vec<Difference
 }
 
 /// A plan without what can change under running workers: its place in the file, the bounds of the pool,
-/// the order of starts, the watchdog.
+/// the order of starts, the watchdog, how long logs are kept.
 fn essence(plan: &ServicePlan) -> ServicePlan {
     let mut plan = plan.clone();
     plan.max_workers = 0;
@@ -62,6 +62,7 @@ fn essence(plan: &ServicePlan) -> ServicePlan {
     settings.watchdog_timeout = None;
     settings.scaling = Scaling::default();
     settings.recycling = Recycling::default();
+    settings.rotation = Rotation::default();
     settings.dependencies = Dependencies::default();
     plan
 }
