@@ -2,6 +2,7 @@
 //! place that knows ini keys. Reads the file, looks users up, and nothing else: which program a service runs and what that
 //! program offers is found out by [`plan`](crate::plan), which comes next.
 
+mod cgroup;
 mod diagnostic;
 mod ini;
 mod keys;
@@ -20,16 +21,17 @@ use std::{
 };
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, nearest};
-use self::{
-    keys::{DEFAULTS, WEB},
-    reader::Reader,
-};
 pub use self::{
+    cgroup::CgroupLimits,
     logs::Rotation,
     pool::{Autoscale, Recycling, Scaling},
     service::{Policy, Restart, ServiceSettings, Source},
     surroundings::{Dependencies, Surroundings},
     tcp::TcpSettings,
+};
+use self::{
+    keys::{DEFAULTS, WEB},
+    reader::Reader,
 };
 
 /// What `[web monitor]` says.

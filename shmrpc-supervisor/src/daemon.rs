@@ -212,6 +212,7 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
     if !daemon.has_handed_over() {
         daemon.end_strays().await;
     }
+    daemon.services.iter_mut().for_each(Supervised::leave_group);
     doors.close().await;
     // The folder is still ours: a daemon that takes over finds the history's file free.
     let flushing = tokio::task::spawn_blocking(move || {

@@ -6,6 +6,7 @@
 //!
 //! [`cli`] is the other program, `shmrpc`: a client, of services and of the daemon's [`control`] socket.
 
+mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod control;

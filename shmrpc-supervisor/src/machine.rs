@@ -76,6 +76,8 @@ pub enum Exit {
     Signal(String),
     /// It could not be started, for that reason.
     NotStarted(String),
+    /// The kernel killed it because its service had more memory than its control group may have.
+    OutOfMemory,
     /// It was not our child, and the kernel does not tell.
     Unknown,
 }
@@ -86,6 +88,9 @@ impl fmt::Display for Exit {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(name) => write!(f, "was killed by {name}"),
             Self::NotStarted(reason) => write!(f, "could not be started: {reason}"),
+            Self::OutOfMemory => {
+                f.write_str("was killed by the kernel: the service had more memory than cgroup_memory_max")
+            }
             Self::Unknown => f.write_str("is gone, its exit status is unknown"),
         }
     }

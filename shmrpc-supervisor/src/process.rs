@@ -31,10 +31,12 @@ use shmrpc_core::server::WorkerConfig;
 use tokio::net::unix::pipe;
 
 use crate::{
+    cgroup::Group,
     config::{Source, Surroundings},
     machine::Exit,
     notify,
     plan::ServicePlan,
+    sources,
 };
 
 /// The environment variable that marks a worker and all that it starts: `DAEMON_PID/SERVICE/NUMBER`.
@@ -83,15 +85,16 @@ impl Pipes {
     }
 }
 
-/// Starts one worker of a service. `mark` is the value of [`MARK_VARIABLE`].
+/// Starts one worker of a service, in its control group if it has one. `mark` is the value of [`MARK_VARIABLE`].
 ///
 /// # Errors
 /// When the program cannot be run.
-pub fn spawn(
+pub(crate) fn spawn(
     plan: &ServicePlan,
     runtime_dir: &Path,
     listener: Option<&TcpListener>,
     mark: &str,
+    group: Option<&Group>,
 ) -> io::Result<(Process, Pipes)> {
     let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
     let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
@@ -138,6 +141,14 @@ pub fn spawn(
         renice(child.id(), nice);
     }
     let process = Process::of_child(child, plan.description.is_none())?;
+    if let Some(Err(error)) = group.map(|group| group.take(process.pid())) {
+        if plan.settings.cgroup.required {
+            process.kill();
+            process.finish();
+            return Err(io::Error::other(error));
+        }
+        tracing::warn!(service = plan.name, "a worker has no limits: {}", sources::told(&error));
+    }
     Ok((process, pipes))
 }
 

@@ -109,6 +109,11 @@ pub(super) const KEYS: &[Key] = &[
     key("limit_nofile", Scope::ServiceOrDefaults),
     key("limit_as", Scope::ServiceOrDefaults),
     key("limit_core", Scope::ServiceOrDefaults),
+    key("cgroup_memory_max", Scope::ServiceOrDefaults),
+    key("cgroup_cpu_max", Scope::ServiceOrDefaults),
+    key("cgroup_pids_max", Scope::ServiceOrDefaults),
+    key("cgroup_required", Scope::ServiceOrDefaults),
+    key("cgroup_root", Scope::ServiceOrDefaults),
 ];
 
 /// Whether a key with that scope may stand in that section.

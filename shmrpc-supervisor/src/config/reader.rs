@@ -4,6 +4,7 @@
 use super::{
     diagnostic::{Diagnostic, Diagnostics},
     ini::{Entry, Section},
+    keys::DEFAULTS,
 };
 
 /// One section at hand.
@@ -21,6 +22,11 @@ impl<'a> Reader<'a> {
         faults: &'a mut Diagnostics,
     ) -> Self {
         Self { section, defaults, faults }
+    }
+
+    /// Whether it is a service's section, and not that of the defaults.
+    pub(super) fn is_service(&self) -> bool {
+        self.section.name != DEFAULTS
     }
 
     /// The entry of that key: the section's own, else the defaults'.

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use shmrpc_core::endpoint::is_service_name;
 
 use super::{
+    cgroup::{CgroupLimits, cgroup},
     diagnostic::{Diagnostic, Diagnostics},
     ini::Section,
     keys::{DEFAULTS, WEB},
@@ -76,6 +77,8 @@ pub struct ServiceSettings {
     pub recycling: Recycling,
     /// Surroundings of the workers' processes.
     pub surroundings: Surroundings,
+    /// What they may use together.
+    pub cgroup: CgroupLimits,
     /// Other services without which it is not started, by name or section; and those that it only comes after.
     pub dependencies: Dependencies,
 }
@@ -181,6 +184,7 @@ pub(super) struct Common {
     scaling: Scaling,
     recycling: Recycling,
     surroundings: Surroundings,
+    cgroup: CgroupLimits,
 }
 
 /// Reads the keys that may stand in `[defaults]`.
@@ -221,6 +225,7 @@ pub(super) fn common(reader: &mut Reader<'_>, base: &Path) -> Common {
         scaling: scaling(reader),
         recycling: recycling(reader),
         surroundings: surroundings(reader),
+        cgroup: cgroup(reader, base),
     }
 }
 
@@ -323,6 +328,7 @@ pub(super) fn read(
         scaling: common.scaling,
         recycling: common.recycling,
         surroundings: common.surroundings,
+        cgroup: common.cgroup,
         dependencies,
     })
 }

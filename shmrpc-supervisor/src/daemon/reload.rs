@@ -201,10 +201,11 @@ impl Loop {
     /// Services that a reload removed, and whose last worker is gone.
     pub(super) fn fulfil_fates(&mut self) {
         let handle = self.handle.clone();
-        self.services.retain(|service| {
+        self.services.retain_mut(|service| {
             let goes = matches!(service.fate, Fate::Goes) && service.machine.is_empty();
             if goes {
                 handle.forget(service.name());
+                service.leave_group();
             }
             !goes
         });

@@ -23,6 +23,7 @@ use super::{
     watchdog::{self, Watchdog},
 };
 use crate::{
+    cgroup::{CgroupError, Group},
     config::Autoscale,
     history::History,
     listen,
@@ -30,7 +31,7 @@ use crate::{
     output::{self, Destination, LogFiles},
     plan::ServicePlan,
     process::{self, Pipes, Process},
-    strays,
+    sources, strays,
 };
 
 /// What every service needs of the daemon.
@@ -92,6 +93,8 @@ pub(crate) struct Supervised {
     pub(super) measured: Measured,
     /// A service that must run before this one is started.
     pub(crate) waits_for: Option<String>,
+    /// The control group of its processes, if it has limits that can be set.
+    group: Option<Group>,
     seed: u64,
 }
 
@@ -111,6 +114,7 @@ impl Supervised {
             dead: HashMap::new(),
             measured: Measured::new(Instant::now()),
             waits_for: None,
+            group: None,
             seed,
         };
         service.count();
@@ -174,11 +178,35 @@ impl Supervised {
 
     fn spawn(&mut self, worker: WorkerId, around: &Surroundings) -> std::io::Result<()> {
         let mark = format!("{}/{}/{}", std::process::id(), self.name(), worker.0);
+        self.prepare_group(around).map_err(std::io::Error::other)?;
         let listener = self.listener.as_ref();
         listener.map_or(Ok(()), listen::open)?;
-        let (process, pipes) = process::spawn(&self.plan, &around.runtime_dir, listener, &mark)?;
+        let group = self.group.as_ref();
+        let (process, pipes) = process::spawn(&self.plan, &around.runtime_dir, listener, &mark, group)?;
         tracing::debug!(service = self.name(), pid = process.pid(), "worker started");
         self.attend(worker, process, Some(pipes), mark, around)
+    }
+
+    /// Has the control group as the plan says.
+    fn prepare_group(&mut self, around: &Surroundings) -> Result<(), CgroupError> {
+        let limits = &self.plan.settings.cgroup;
+        if !limits.is_limited() {
+            self.group = None;
+            return Ok(());
+        }
+        match Group::new(self.name(), limits) {
+            Ok(group) => self.group = Some(group.after(self.group.as_ref())),
+            Err(error) if limits.required => return Err(error),
+            Err(error) => self.say(None, &format!("no limits are set: {}", sources::told(&error)), around),
+        }
+        Ok(())
+    }
+
+    /// Nobody is in its control group any more, or the next daemon will find it.
+    pub(crate) fn leave_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            group.remove();
+        }
     }
 
     /// Takes over a worker that an earlier daemon started.
@@ -198,6 +226,7 @@ impl Supervised {
         if let Some(running) = self.running.get_mut(&worker) {
             running.view = Some(Arc::clone(view));
         }
+        let _told_when_one_is_started = self.prepare_group(around);
         self.say(Some(view.pid()), "adopted from an earlier daemon", around);
         self.handle(Event::Adopted(worker), around);
     }
@@ -250,7 +279,13 @@ impl Supervised {
                 self.dead.entry(id).or_default().add(&counters);
             }
         }
-        let exit = running.process.finish();
+        let exit = match running.process.finish() {
+            exit @ (Exit::Signal(_) | Exit::Unknown) => {
+                let is_starved = self.group.as_mut().is_some_and(Group::has_run_out_of_memory);
+                if is_starved { Exit::OutOfMemory } else { exit }
+            }
+            exit => exit,
+        };
         let known = self.running.values().map(|other| other.process.pid()).collect();
         let mark = Some(running.mark).filter(|mark| !mark.is_empty());
         strays::kill_marked(mark.as_deref(), &known);

@@ -119,3 +119,52 @@ fn a_subset_of_the_services_can_be_named() {
     assert!(daemon.service("a").is_none() && daemon.service("b").is_some());
     daemon.stop();
 }
+
+/// A tree as the kernel's, in which files do nothing.
+fn cgroup_tree(scene: &Scene, controllers: &str) {
+    std::fs::create_dir(scene.path().join("cgroups")).unwrap();
+    scene.write("cgroups/cgroup.controllers", controllers);
+    scene.write("cgroups/cgroup.subtree_control", "");
+}
+
+#[test]
+fn a_control_group_limits_a_service_and_says_why_it_was_killed() {
+    let scene = Scene::new(
+        "[web monitor]\nport=0\n[defaults]\nstart_secs=20ms\nrestart_delay=10ms\nrestart_jitter=0\ncgroup_root=cgroups\n\
+         [hungry]\nprogram=/bin/sleep 1000\ncgroup_memory_max=64M\ncgroup_pids_max=9\n[free]\nprogram=/bin/sleep 1001\n",
+    );
+    cgroup_tree(&scene, "cpu memory pids");
+    let mut daemon = scene.start(&[]);
+    daemon.ready();
+    let pid = daemon.pids("hungry")[0];
+    assert_eq!(scene.read("cgroups/shmrpc-hungry/memory.max"), "67108864");
+    assert_eq!(scene.read("cgroups/shmrpc-hungry/pids.max"), "9");
+    assert_eq!(scene.read("cgroups/shmrpc-hungry/cgroup.procs"), pid.to_string());
+    assert!(!scene.path().join("cgroups/shmrpc-free").exists());
+    // What the kernel does when there is no more.
+    scene.write("cgroups/shmrpc-hungry/memory.events", "oom 1\noom_kill 1\n");
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    daemon.logs("was killed by the kernel: the service had more memory than cgroup_memory_max");
+    daemon.eventually("its successor in the group", || {
+        let successor = *daemon.pids("hungry").first()?;
+        (successor != pid && scene.read("cgroups/shmrpc-hungry/cgroup.procs") == successor.to_string())
+            .then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn limits_that_cannot_be_set_are_told_or_nothing_is_started() {
+    let scene = Scene::new(
+        "[web monitor]\nport=0\n[defaults]\nstart_secs=20ms\nrestart_delay=10ms\nstart_limit=2\ncgroup_root=cgroups\n\
+         cgroup_memory_max=64M\n[lenient]\nprogram=/bin/sleep 1000\n[strict]\nprogram=/bin/sleep 1001\ncgroup_required=True\n",
+    );
+    cgroup_tree(&scene, "cpu");
+    let mut daemon = scene.start(&[]);
+    daemon.status("lenient", "running");
+    daemon.logs("no limits are set: ");
+    let strict = daemon.status("strict", "fatal");
+    let detail = strict["status_detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("does not give its groups the controller memory"), "{detail}");
+    daemon.stop();
+}
