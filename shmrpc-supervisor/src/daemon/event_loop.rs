@@ -115,10 +115,14 @@ impl Loop {
         let mut clock = tokio::time::interval(ROUND_INTERVAL);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watchdog = self.manager.watchdog_interval().map(tokio::time::interval);
+        let mut is_quiet = false;
         loop {
-            self.settle();
-            if self.has_ended() {
-                return;
+            // At a look nothing has happened yet: what it finds comes as a message.
+            if !std::mem::take(&mut is_quiet) {
+                self.settle();
+                if self.has_ended() {
+                    return;
+                }
             }
             let deadline = self.deadline();
             let due = async {
@@ -134,10 +138,16 @@ impl Loop {
                 }
             };
             tokio::select! {
-                _ = alive => self.manager.alive(),
+                _ = alive => {
+                    self.manager.alive();
+                    is_quiet = true;
+                }
                 Some(message) = inbox.recv() => self.hear(message),
                 () = due => self.tick(),
-                _ = clock.tick() => self.look(),
+                _ = clock.tick() => {
+                    self.look();
+                    is_quiet = true;
+                }
                 _ = signals.terminate.recv() => self.end(Ending::Drain),
                 _ = signals.interrupt.recv() => {
                     let again = self.ending.is_some();

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use shmrpc_core::observe::{LatencyHistogram, Occupancy};
+use shmrpc_core::{
+    method::MethodId,
+    observe::{LatencyHistogram, MethodCounters, Occupancy, WorkerView},
+};
 use shmrpc_web::Usage;
 
 use super::supervised::{Running, Supervised, Surroundings};
@@ -33,6 +36,12 @@ pub(crate) struct Measured {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     occupancy: Occupancy,
+    /// Its counters by the last look that found anything new.
+    pub(crate) counters: Vec<(MethodId, MethodCounters)>,
+    /// Whether the look after that found nothing more.
+    is_settled: bool,
+    /// What [`WorkerView::calls`] said then.
+    counted_calls: u64,
     /// Calls that it has answered.
     pub(crate) calls: u64,
     /// Those of them that it answered with anything but success.
@@ -41,6 +50,34 @@ pub(crate) struct Seen {
     pub(crate) latency: LatencyHistogram,
     calls_before: u64,
     told_to_go: Option<Instant>,
+}
+
+impl Seen {
+    /// Reads a worker's counters; `false` if there is nothing new in them.
+    pub(super) fn look(&mut self, view: &WorkerView) -> bool {
+        let calls = view.calls();
+        let is_new = calls != self.counted_calls || self.counters.is_empty();
+        if !is_new && self.is_settled {
+            return false;
+        }
+        // The last call may have been counted, and its time not yet: one look more.
+        (self.is_settled, self.counted_calls) = (!is_new, calls);
+        self.counters = counters_of(view).collect();
+        (self.calls, self.errors) = (0, 0);
+        self.latency = LatencyHistogram::default();
+        for (_, counters) in &self.counters {
+            self.calls = self.calls.saturating_add(counters.calls);
+            self.errors = self.errors.saturating_add(counters.errors);
+            self.latency.add(&counters.latency);
+        }
+        true
+    }
+}
+
+/// A worker's counters by method.
+pub(super) fn counters_of(view: &WorkerView) -> impl Iterator<Item = (MethodId, MethodCounters)> {
+    let ids = view.description().methods.iter().map(|method| method.id);
+    ids.zip(view.counters())
 }
 
 impl Measured {

@@ -12,14 +12,14 @@ use std::{
 
 use shmrpc_core::{
     method::{MethodDescription, MethodId},
-    observe::{LatencyHistogram, MethodCounters, WorkerView},
+    observe::{MethodCounters, WorkerView},
 };
 use shmrpc_web::{LogStream, LogTail, Usage};
 use tokio::sync::mpsc;
 
 use super::{
     Message,
-    pool::{Measured, Seen, rule_of},
+    pool::{Measured, Seen, counters_of, rule_of},
     watchdog::{self, Watchdog},
 };
 use crate::{
@@ -90,6 +90,8 @@ pub(crate) struct Supervised {
     /// Counters of the methods as of the last sample, dead workers included.
     pub(crate) methods: Vec<(MethodDescription, MethodCounters)>,
     dead: HashMap<MethodId, MethodCounters>,
+    /// Something else than calls has changed what `methods` says.
+    is_changed: bool,
     pub(super) measured: Measured,
     /// A service that must run before this one is started.
     pub(crate) waits_for: Option<String>,
@@ -112,6 +114,7 @@ impl Supervised {
             since: None,
             methods: Vec::new(),
             dead: HashMap::new(),
+            is_changed: true,
             measured: Measured::new(Instant::now()),
             waits_for: None,
             group: None,
@@ -125,6 +128,7 @@ impl Supervised {
     pub(crate) fn set_plan(&mut self, plan: ServicePlan, around: &Surroundings) {
         self.machine.set_rules(rules_of(&plan, self.seed));
         self.plan = plan;
+        self.is_changed = true;
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             around.files.rotate(&self.log_file(stream), self.plan.settings.rotation);
         }
@@ -274,6 +278,7 @@ impl Supervised {
     /// may come to light.
     pub(crate) fn exited(&mut self, worker: WorkerId, around: &Surroundings) -> Option<String> {
         let running = self.running.remove(&worker)?;
+        self.is_changed = true;
         if let Some(view) = &running.view {
             for (id, counters) in counters_of(view) {
                 self.dead.entry(id).or_default().add(&counters);
@@ -340,18 +345,21 @@ impl Supervised {
     }
 
     fn count(&mut self) {
-        let mut sums = self.dead.clone();
-        let mut description = self.plan.description.as_ref();
+        let mut is_new = std::mem::take(&mut self.is_changed);
         for running in self.running.values_mut() {
             let Some(view) = &running.view else { continue };
+            is_new |= running.seen.look(view);
+        }
+        if !is_new {
+            return;
+        }
+        let mut sums = self.dead.clone();
+        let mut description = self.plan.description.as_ref();
+        for running in self.running.values() {
+            let Some(view) = &running.view else { continue };
             description = Some(view.description());
-            (running.seen.calls, running.seen.errors) = (0, 0);
-            running.seen.latency = LatencyHistogram::default();
-            for (id, counters) in counters_of(view) {
-                running.seen.calls = running.seen.calls.saturating_add(counters.calls);
-                running.seen.errors = running.seen.errors.saturating_add(counters.errors);
-                running.seen.latency.add(&counters.latency);
-                sums.entry(id).or_default().add(&counters);
+            for (id, counters) in &running.seen.counters {
+                sums.entry(*id).or_default().add(counters);
             }
         }
         let methods = description.map(|description| description.methods.as_slice()).unwrap_or_default();
@@ -370,11 +378,6 @@ impl Supervised {
     pub(crate) fn say(&self, pid: Option<u32>, text: &str, around: &Surroundings) {
         around.event(self.name(), pid, text);
     }
-}
-
-fn counters_of(view: &WorkerView) -> impl Iterator<Item = (MethodId, MethodCounters)> {
-    let ids = view.description().methods.iter().map(|method| method.id);
-    ids.zip(view.counters())
 }
 
 fn rules_of(plan: &ServicePlan, seed: u64) -> Rules {

@@ -15,6 +15,7 @@ mod pool;
 mod probe;
 mod reload;
 mod replace;
+mod rest;
 mod scaling;
 mod scene;
 mod systemd;
