@@ -40,8 +40,9 @@ use crate::{
 
 pub(super) use self::wait::Waited;
 
-/// For so long after an answer a server is believed to be there still.
-const FRESH_NS: u64 = 1_000_000;
+/// For so long after an answer a server is believed to be there still: longer than a thread that calls in a
+/// row takes between two calls, shorter than any restart.
+const FRESH_NS: u64 = 100_000;
 
 pub(super) struct Link {
     me: Weak<Link>,
@@ -113,11 +114,9 @@ impl Link {
     /// Whether new calls may be given to it, as far as can be known now.
     pub(super) fn is_usable(&self) -> bool {
         // A server that restarted while nothing was under way has said so, or closed; nobody may have read
-        // that yet.
-        if self.open_calls() == 0
-            && !self.is_fresh()
-            && let Some(mut reader) = self.try_read()
-        {
+        // that yet. Nobody waits, so whoever has the reader gives it back in a moment.
+        if self.open_calls() == 0 && !self.is_fresh() {
+            let mut reader = lock(&self.reader);
             let read = self.pump(&mut reader, Wait::No);
             drop(reader);
             self.read_on(read);
