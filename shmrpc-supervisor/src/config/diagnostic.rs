@@ -145,10 +145,17 @@ impl std::error::Error for Diagnostics {}
 #[must_use]
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = written.to_lowercase();
+    let written_letters = lower.chars().count();
     known
         .into_iter()
-        .map(|name| (strsim::osa_distance(&lower, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
+        .filter_map(|name| {
+            let letters = name.chars().count();
+            let slips = (letters / 3).max(1);
+            // A file may be full of names that nobody knows, and each is compared with all that there are.
+            let distance = (letters.abs_diff(written_letters) <= slips)
+                .then(|| strsim::osa_distance(&lower, &name.to_lowercase()))?;
+            (distance <= slips).then_some((distance, name))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
