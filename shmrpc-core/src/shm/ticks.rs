@@ -64,19 +64,51 @@ fn scale() -> &'static Scale {
     })
 }
 
-/// Nanoseconds of a tick against the system's clock: the median of a few short spans, so that one in which this
-/// thread was suspended between two readings does no harm.
+/// Nanoseconds of a tick against the system's clock: the median of a few short spans.
 fn calibrate() -> u64 {
     let mut rates = [0; 5].map(|_: u64| {
-        let (began, first) = (Instant::now(), counter());
+        let first = Reading::closest(counter, 0);
+        let began = Instant::now();
         while began.elapsed() < Duration::from_micros(40) {
             std::hint::spin_loop();
         }
-        let (ns, ticks) = (began.elapsed().as_nanos(), counter().saturating_sub(first));
-        u64::try_from((ns << 32) / u128::from(ticks.max(1))).unwrap_or(0)
+        let last = Reading::closest(counter, 0);
+        let (ns, ticks) = (last.ns.saturating_sub(first.ns), last.ticks.saturating_sub(first.ticks));
+        u64::try_from((u128::from(ns) << 32) / u128::from(ticks.max(1))).unwrap_or(0)
     });
     rates.sort_unstable();
     rates[rates.len() / 2]
+}
+
+/// CLOCK_MONOTONIC, and the counter a moment before it.
+struct Reading {
+    ticks: u64,
+    ns: u64,
+    /// Ticks between the counter's readings on both sides of the clock's.
+    width: u64,
+}
+
+impl Reading {
+    /// The closest of a few: a thread may be suspended between two readings, for as long as others please. One that
+    /// is no wider than `enough` is as good as any.
+    fn closest(counter: impl Fn() -> u64, enough: u64) -> Self {
+        let read = || {
+            let ticks = counter();
+            let ns = monotonic_ns();
+            Self { ticks, ns, width: counter().saturating_sub(ticks) }
+        };
+        let mut closest = read();
+        for _ in 0..3 {
+            if closest.width <= enough {
+                break;
+            }
+            let again = read();
+            if again.width < closest.width {
+                closest = again;
+            }
+        }
+        closest
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -114,21 +146,25 @@ pub(crate) struct Reckoned {
 impl Reckoned {
     /// Between two readings.
     const GOOD_FOR: Duration = Duration::from_millis(1);
-    /// What a rate that is off by a hundredth makes of that.
-    pub(crate) const ERROR_NS: u64 = 10_000;
+    /// How far apart clock and counter may have been read.
+    const WIDTH: Duration = Duration::from_micros(2);
+    /// By how much it may be wrong, either way: what a rate that is off by a hundredth makes of [`Self::GOOD_FOR`], and
+    /// [`Self::WIDTH`].
+    pub(crate) const ERROR_NS: u64 = 12_000;
 
     pub(crate) fn new() -> Self {
-        Self::read(Ticks::now())
+        let enough = Ticks(0).plus(Self::WIDTH).0;
+        let reading = Reading::closest(|| Ticks::now().0, enough);
+        let read_at = Ticks(reading.ticks);
+        // Nothing is reckoned from readings that were far apart: the clock is read again the next time.
+        let good_until = if reading.width <= enough { read_at.plus(Self::GOOD_FOR) } else { read_at };
+        Self { read_ns: reading.ns, read_at, good_until }
     }
 
-    fn read(now: Ticks) -> Self {
-        Self { read_ns: monotonic_ns(), read_at: now, good_until: now.plus(Self::GOOD_FOR) }
-    }
-
-    /// The time in nanoseconds at a moment that has just been.
+    /// The time in nanoseconds at a moment that has just been, or a little later.
     pub(crate) fn at(&mut self, now: Ticks) -> u64 {
         if now.reached(self.good_until) {
-            *self = Self::read(now);
+            *self = Self::new();
         }
         self.read_ns + now.ns_since(self.read_at)
     }
@@ -163,5 +199,17 @@ mod tests {
             );
             std::thread::sleep(Duration::from_micros(10));
         }
+    }
+
+    /// A thread may be suspended between the reading that it was given and its look at the clock.
+    #[test]
+    fn an_old_moment_does_not_put_the_clock_forward() {
+        let old = Ticks::now();
+        let mut reckoned = Reckoned { read_ns: 0, read_at: old, good_until: old };
+        std::thread::sleep(Duration::from_millis(5));
+        reckoned.at(old);
+        let ours = reckoned.at(Ticks::now());
+        let after = monotonic_ns();
+        assert!(ours <= after + Reckoned::ERROR_NS, "{ours} is ahead of {after}");
     }
 }

@@ -182,7 +182,8 @@ impl<'a> PoolThread<'a> {
     fn run(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
         self.woken = false;
         let begun = self.clock;
-        let now_ns = self.reckoned.at(begun);
+        // Late by the error of the reckoning: no call is refused before its time.
+        let now_ns = self.reckoned.at(begun) - Reckoned::ERROR_NS;
         self.serve(seat, claimed, now_ns);
         self.last_call_ns = self.clock.ns_since(begun);
     }
@@ -348,6 +349,10 @@ impl<'a> PoolThread<'a> {
 
     fn budget(&self) -> Duration {
         if online_cpus() == 1 {
+            return Duration::ZERO;
+        }
+        // Whatever there is to do is done by others: to watch for it would take processors from them.
+        if self.attended.is_none() && !self.woken {
             return Duration::ZERO;
         }
         if self.mean_gap_ns < SPIN_BUDGET.as_nanos() as u64 {
