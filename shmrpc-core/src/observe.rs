@@ -73,7 +73,7 @@ impl WorkerView {
         let _ = self.output.set(output);
     }
 
-    /// Its process id.
+    /// Its process id; 0 of one in another pid namespace, where it has one that means nothing here.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid

@@ -1,7 +1,7 @@
 //! What a process is: its pid, the time it started and the boot it started in. A pid alone is soon used
-//! again, and a zombie still answers to signals.
+//! again, and a zombie still answers to signals. In another pid namespace, as containers have, it says nothing.
 
-use std::{fs, io::Read, sync::OnceLock};
+use std::{fs, io::Read, os::unix::fs::MetadataExt, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,9 @@ pub struct ProcessStamp {
     pub start_ticks: u64,
     /// The first 64 bits of `/proc/sys/kernel/random/boot_id`.
     pub boot: u64,
+    /// The pid namespace in which it has that id: the inode of `/proc/self/ns/pid`; 0 where that is not known.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub namespace: u64,
 }
 
 impl ProcessStamp {
@@ -22,19 +25,29 @@ impl ProcessStamp {
     pub fn current() -> Self {
         let pid = std::process::id();
         let start_ticks = stat(pid).map_or(0, |stat| stat.start_ticks);
-        Self { pid, start_ticks, boot: boot() }
+        Self { pid, start_ticks, boot: boot(), namespace: namespace() }
+    }
+
+    /// Whether its pid is one of another pid namespace, and means nobody here, or somebody else.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.namespace != namespace()
     }
 
     /// Whether the process still runs. A zombie does not, nor does one that is on its way out of the
-    /// kernel: its sockets may have ended, it will execute nothing more.
+    /// kernel: its sockets may have ended, it will execute nothing more. Of a foreign one nothing is known: it counts
+    /// as running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.boot == boot()
-            && stat(self.pid).is_some_and(|stat| {
-                stat.start_ticks == self.start_ticks
-                    && !matches!(stat.state, b'Z' | b'X')
-                    && stat.flags & PF_EXITING == 0
-            })
+        self.boot == boot() && (self.is_foreign() || self.runs())
+    }
+
+    fn runs(&self) -> bool {
+        stat(self.pid).is_some_and(|stat| {
+            stat.start_ticks == self.start_ticks
+                && !matches!(stat.state, b'Z' | b'X')
+                && stat.flags & PF_EXITING == 0
+        })
     }
 }
 
@@ -68,6 +81,15 @@ fn boot() -> u64 {
     })
 }
 
+fn is_unknown(namespace: &u64) -> bool {
+    *namespace == 0
+}
+
+fn namespace() -> u64 {
+    static NAMESPACE: OnceLock<u64> = OnceLock::new();
+    *NAMESPACE.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino()))
+}
+
 /// 64 random bits, never zero.
 pub(crate) fn random_u64() -> u64 {
     let mut bytes = [0; 8];
@@ -85,7 +107,8 @@ mod tests {
         assert!(ProcessStamp::current().is_alive());
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let stat = stat(child.id()).unwrap();
-        let stamp = ProcessStamp { pid: child.id(), start_ticks: stat.start_ticks, boot: boot() };
+        let own = ProcessStamp::current();
+        let stamp = ProcessStamp { pid: child.id(), start_ticks: stat.start_ticks, ..own };
         assert!(stamp.is_alive());
         child.kill().unwrap();
         // Until it is waited for it is a zombie, which does not count.
@@ -96,5 +119,7 @@ mod tests {
         assert!(!stamp.is_alive());
         let other_boot = ProcessStamp { boot: 1, ..ProcessStamp::current() };
         assert!(!other_boot.is_alive());
+        let foreign = ProcessStamp { namespace: 1, ..stamp };
+        assert!(foreign.is_foreign() && foreign.is_alive(), "nothing is known of it");
     }
 }

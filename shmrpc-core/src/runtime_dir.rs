@@ -1,5 +1,5 @@
 //! The runtime folder: where the processes of one user meet. It holds a socket for each process that
-//! takes part and the link to the service directory, nothing else; when the last process has left it is
+//! takes part and the link to the service directory, where it is a mount the directory itself, nothing else; when the last process has left it is
 //! empty. Only its owner may enter (0700), which is checked every time.
 
 use std::{
@@ -20,6 +20,7 @@ pub struct RuntimeDir {
     path: PathBuf,
     fd: OwnedFd,
     inode: u64,
+    is_mount: bool,
 }
 
 /// A runtime folder that cannot be used.
@@ -85,7 +86,10 @@ impl RuntimeDir {
         if meta.mode() & 0o077 != 0 {
             return refuse(format!("its mode is {:o}, not 700", meta.mode() & 0o7777));
         }
-        Ok(Self { path: path.into(), fd, inode: meta.ino() })
+        // `..` of a folder on which something is mounted is in the other file system.
+        let above = fs::metadata(format!("/proc/self/fd/{}/..", fd.as_raw_fd()));
+        let is_mount = above.is_ok_and(|above| above.dev() != meta.dev());
+        Ok(Self { path: path.into(), fd, inode: meta.ino(), is_mount })
     }
 
     /// Its path, as given.
@@ -97,6 +101,11 @@ impl RuntimeDir {
     /// A number that no other folder of this machine has while it exists.
     pub(crate) fn inode(&self) -> u64 {
         self.inode
+    }
+
+    /// Whether it is a file system of its own, as a volume is that containers share.
+    pub(crate) fn is_mount(&self) -> bool {
+        self.is_mount
     }
 
     /// The path of something in it, short enough for a socket address however long the folder's own is.

@@ -30,6 +30,7 @@ use std::{
 use clap::Parser;
 use shmrpc_web::Action;
 
+pub(crate) use self::control::shown_line;
 use self::{
     args::{Args, Command},
     control::Control,

@@ -5,6 +5,7 @@
 //! It is not in the path of any call: killed, its workers serve on.
 
 mod doors;
+mod echo;
 mod event_loop;
 mod measures;
 mod orders;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::supervised::Supervised;
 use self::{
     doors::Doors,
+    echo::Echo,
     event_loop::{Loop, Signals},
     measures::Measures,
     round::Rounds,
@@ -76,6 +78,8 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// A daemon that runs there hands over to this one.
     pub replaces: bool,
+    /// What services print goes to the daemon's standard output too.
+    pub echoes: bool,
 }
 
 /// A daemon that cannot run.
@@ -208,12 +212,16 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
     tracing::info!("dashboard at http://{address}/");
     let doors = Doors::open(web, control, handle, web_options(&plan, token));
 
+    let echo = daemon.options.echoes.then(|| Echo::start(Arc::clone(&daemon.around.tail)));
     daemon.run(inbox, signals).await;
     if !daemon.has_handed_over() {
         daemon.end_strays().await;
     }
     daemon.services.iter_mut().for_each(Supervised::leave_group);
     doors.close().await;
+    if let Some(echo) = echo {
+        echo.close().await;
+    }
     // The folder is still ours: a daemon that takes over finds the history's file free.
     let flushing = tokio::task::spawn_blocking(move || {
         history.close();

@@ -29,6 +29,9 @@ struct Args {
     /// Replace the daemon that runs on the folder: it ends, and its workers serve on under this one.
     #[arg(long, conflicts_with = "check")]
     replace: bool,
+    /// Write what services print to standard output too, as for the log of a container.
+    #[arg(long)]
+    log_stdout: bool,
     /// The runtime folder [default: $SHMRPC_DIR, $XDG_RUNTIME_DIR/shmrpc or /tmp/shmrpc-UID].
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
@@ -73,7 +76,13 @@ fn main() -> ExitCode {
     }
     logging::start();
     let runtime_dir = args.runtime_dir.unwrap_or_else(RuntimeDir::default_path);
-    let options = Options { file: ini, wanted: args.services, runtime_dir, replaces: args.replace };
+    let options = Options {
+        file: ini,
+        wanted: args.services,
+        runtime_dir,
+        replaces: args.replace,
+        echoes: args.log_stdout,
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

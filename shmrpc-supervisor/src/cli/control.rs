@@ -17,6 +17,7 @@ use std::{
 use shmrpc_core::RuntimeDir;
 use shmrpc_web::{ServiceSnapshot, Snapshot};
 
+pub(crate) use self::lines::shown_line;
 pub(super) use self::{
     history::history,
     lines::{events, logs},

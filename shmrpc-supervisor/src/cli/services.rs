@@ -110,7 +110,8 @@ fn rows(workers: &[Arc<WorkerView>]) -> Vec<ServiceRow> {
             bytes_in: 0,
             bytes_out: 0,
         });
-        row.pids.push(worker.pid());
+        // Those of another pid namespace have none here.
+        row.pids.extend(Some(worker.pid()).filter(|pid| *pid != 0));
         for counters in worker.counters() {
             row.calls = row.calls.saturating_add(counters.calls);
             row.errors = row.errors.saturating_add(counters.errors);

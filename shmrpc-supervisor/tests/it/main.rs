@@ -10,6 +10,7 @@ mod history;
 mod lifecycle;
 mod manual;
 mod misbehaviour;
+mod namespaces;
 mod output;
 mod pool;
 mod probe;

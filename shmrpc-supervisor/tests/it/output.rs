@@ -46,3 +46,19 @@ fn output_that_cannot_be_written_is_counted_and_the_service_runs_on() {
     });
     daemon.stop();
 }
+
+#[test]
+fn lines_go_to_standard_output_if_asked() {
+    let scene = Scene::new(
+        "[web monitor]\nport=0\n[defaults]\nstart_secs=20ms\n[talker]\n\
+         program=/bin/sh -c 'echo hello; echo trouble >&2; trap \"echo bye; exit 0\" TERM; while :; do sleep 0.05; done'\n",
+    );
+    let mut daemon = scene.start_as(scene.command(&["--log-stdout"], &[]));
+    daemon.eventually("both lines", || {
+        let out = scene.read("daemon.out");
+        (out.contains(" out hello\n") && out.contains(" err trouble\n")).then_some(())
+    });
+    daemon.stop();
+    let out = scene.read("daemon.out");
+    assert!(out.contains(" out bye\n") && !out.contains(" *** "), "{out}");
+}

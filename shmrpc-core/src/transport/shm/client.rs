@@ -29,7 +29,7 @@ use self::{
     rings::{RINGS, Rings},
 };
 use super::{
-    directory::{Entry, Role},
+    directory::{Directory, Entry, Role},
     node::{Membership, Node, Party},
 };
 use crate::{
@@ -111,18 +111,18 @@ pub(super) struct State {
 
 /// A greeting that may come. A worker that dies may leave us two links that end, the one that it made and ours: each
 /// link stands for itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Awaited {
     Link(u64),
-    /// A worker that is starting, and dials us.
-    Process(ProcessStamp),
+    /// A worker that is starting, and dials us; its node.
+    Starting(ProcessStamp, String),
 }
 
 impl Awaited {
-    fn may_come(&self) -> bool {
+    fn may_come(&self, directory: &Directory) -> bool {
         match self {
             Self::Link(_) => true,
-            Self::Process(process) => process.is_alive(),
+            Self::Starting(process, node) => directory.is_alive(process, node),
         }
     }
 }
@@ -203,7 +203,7 @@ impl ShmClient {
         for worker in workers {
             // One that is still starting dials us; one that is dead does not answer.
             if worker.board == 0 {
-                shared.lock().awaited.push(Awaited::Process(worker.process));
+                shared.lock().awaited.push(Awaited::Starting(worker.process, worker.node.clone()));
             } else if let Some(link) = shared.dial(&worker.node) {
                 let mut state = shared.lock();
                 // If it has ended already we may have been told before; if not, we are told afterwards.
@@ -222,7 +222,8 @@ impl ShmClient {
             if state.description.is_some() {
                 return Ok(());
             }
-            if !state.awaited.iter().any(Awaited::may_come) {
+            let directory = self.shared.node.directory();
+            if !state.awaited.iter().any(|awaited| awaited.may_come(directory)) {
                 return Err(match state.refusal.take() {
                     Some(reason) => ConnectError::Refused { endpoint: endpoint.into(), reason },
                     None => ConnectError::NotFound {

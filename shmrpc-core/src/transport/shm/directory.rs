@@ -1,24 +1,22 @@
 //! The service directory: who takes part in the runtime folder. One named segment, made with the
 //! `shared_memory` crate under a random name that the folder's link `directory` gives; an entry is 512
-//! bytes with a checksum.
+//! bytes with a checksum. In a folder that is a mount of its own, as containers share one, the link leads to a file
+//! beside it instead: whoever shares the folder need not share `/dev/shm`.
 //!
 //! It is changed under the folder's lock and read by copy: nobody keeps it mapped, so a peer that truncates
 //! it costs the others nothing. An entry that is lost is published again by its owner's watcher; one whose
 //! process is dead is removed by whoever notices. The last to leave removes the segment.
 
-use std::{
-    collections::HashSet,
-    fs::File,
-    io,
-    os::{fd::OwnedFd, unix::fs::FileExt},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+mod slots;
+
+use std::{collections::HashSet, fs::File, io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 
 use nix::{fcntl::OFlag, sys::mman, sys::stat::Mode};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::slots::Kept;
+pub(super) use self::slots::{ENTRY_BYTES, decode, encode};
+use self::slots::{read_bytes, read_slots, text_of, write_slot};
 use crate::{
     process::{ProcessStamp, random_u64},
     runtime_dir::RuntimeDir,
@@ -26,7 +24,8 @@ use crate::{
 };
 
 const LINK: &str = "directory";
-pub(super) const ENTRY_BYTES: usize = 512;
+/// How the names of files begin that take the place of segments.
+const IN_FOLDER: &str = "entries.";
 const FIRST_ENTRIES: usize = 64;
 const MAX_BYTES: u64 = 64 << 20;
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -136,7 +135,8 @@ impl Directory {
     pub(crate) fn withdraw(&self, ids: Vec<u64>) -> io::Result<()> {
         let is_deserted = self.edit(|present| {
             let mut others = present.iter().filter(|entry| !ids.contains(&entry.id)).peekable();
-            let is_deserted = others.peek().is_some() && others.all(|entry| !entry.process.is_alive());
+            let is_deserted =
+                others.peek().is_some() && others.all(|entry| !self.is_alive(&entry.process, &entry.node));
             (Edit { add: Vec::new(), remove: ids.clone() }, is_deserted)
         })?;
         if is_deserted { self.sweep() } else { Ok(()) }
@@ -147,12 +147,15 @@ impl Directory {
     /// nobody lists yet is not taken for one that nobody listens to.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         self.edit(|present| {
-            let (alive, dead): (Vec<_>, Vec<_>) = present.iter().partition(|e| e.process.is_alive());
+            let (alive, dead): (Vec<_>, Vec<_>) =
+                present.iter().partition(|e| self.is_alive(&e.process, &e.node));
             self.sweep_segments();
+            let linked = self.segment_name();
             for name in file_names(&self.dir.short_path(".")) {
                 let listed = |node: &str| alive.iter().any(|entry| entry.node == node);
                 let stale = match name.strip_suffix(".sock") {
                     Some(node) => !listed(node) && nobody_listens(&self.dir.short_path(&name)),
+                    None if name.starts_with(IN_FOLDER) => linked.as_ref() != Some(&name),
                     None => name.starts_with("directory."),
                 };
                 if stale {
@@ -162,6 +165,16 @@ impl Directory {
             }
             (Edit { add: Vec::new(), remove: dead.iter().map(|e| e.id).collect() }, ())
         })
+    }
+
+    /// Whether a process runs. Of one in another pid namespace only its socket tells: one that is stopped lives, and one
+    /// that has died while a child of its `fork` still has the socket seems to. Never blocks, and is never heard there.
+    pub(super) fn is_alive(&self, process: &ProcessStamp, node: &str) -> bool {
+        if !process.is_foreign() {
+            return process.is_alive();
+        }
+        let socket = self.dir.short_path(&format!("{node}.sock"));
+        process.is_alive() && !matches!(knock(&socket), Some(nix::Error::ECONNREFUSED | nix::Error::ENOENT))
     }
 
     fn sweep_segments(&self) {
@@ -188,7 +201,12 @@ impl Directory {
     /// ours and whole.
     fn open_segment(&self) -> io::Result<Option<File>> {
         let Some(name) = self.segment_name() else { return Ok(None) };
-        let opened = mman::shm_open(name.as_str(), OFlag::O_RDWR | OFlag::O_NOFOLLOW, Mode::empty());
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = if name.starts_with(IN_FOLDER) {
+            nix::fcntl::open(&self.dir.short_path(&name), flags, Mode::empty())
+        } else {
+            mman::shm_open(name.as_str(), flags, Mode::empty())
+        };
         let file = match opened {
             Ok(fd) => File::from(fd),
             Err(nix::Error::ENOENT) => return Ok(None),
@@ -204,23 +222,10 @@ impl Directory {
     fn grow(&self, slots: &[Option<Entry>]) -> io::Result<File> {
         let old = self.segment_name();
         let len = (slots.len() * 2).max(FIRST_ENTRIES) * ENTRY_BYTES;
-        let name = format!("{}{:016x}{:016x}", self.name_prefix(), random_u64(), random_u64());
-        let made = shared_memory::ShmemConf::new().size(len).os_id(&name).create();
-        let mut segment = made.map_err(io::Error::other)?;
-        // It must outlive this process; the last to leave removes it.
-        segment.set_owner(false);
-        drop(segment);
-        kill_point("directory.segment_made");
-        let fd: OwnedFd = mman::shm_open(name.as_str(), OFlag::O_RDWR, Mode::empty())?;
-        // Reserved now, so that a full /dev/shm is an error here and never a SIGBUS.
-        let reserved = nix::fcntl::posix_fallocate(&fd, 0, len as i64);
-        if let Err(error) = reserved {
-            let _ = mman::shm_unlink(name.as_str());
-            let text = format!("no room in /dev/shm for a directory of {len} bytes: {error}");
-            return Err(io::Error::new(io::Error::from(error).kind(), text));
-        }
+        // Who joins from where the folder is none goes on with the file: the others may not see his /dev/shm.
+        let is_shared = self.dir.is_mount() || old.as_ref().is_some_and(|old| old.starts_with(IN_FOLDER));
+        let (name, file) = if is_shared { self.make_in_folder(len)? } else { self.make_segment(len)? };
         kill_point("directory.segment_reserved");
-        let file = File::from(fd);
         for (slot, entry) in slots.iter().enumerate() {
             write_slot(&file, slot, entry.as_ref())?;
         }
@@ -231,14 +236,49 @@ impl Directory {
         std::fs::rename(&temporary, self.dir.short_path(LINK))?;
         kill_point("directory.linked");
         if let Some(old) = old {
-            let _ = mman::shm_unlink(old.as_str());
+            self.unlink(&old);
         }
         Ok(file)
     }
 
+    /// A new segment of that length, reserved.
+    fn make_segment(&self, len: usize) -> io::Result<(String, File)> {
+        let name = format!("{}{:016x}{:016x}", self.name_prefix(), random_u64(), random_u64());
+        let made = shared_memory::ShmemConf::new().size(len).os_id(&name).create();
+        let mut segment = made.map_err(io::Error::other)?;
+        // It must outlive this process; the last to leave removes it.
+        segment.set_owner(false);
+        drop(segment);
+        kill_point("directory.segment_made");
+        let fd: OwnedFd = mman::shm_open(name.as_str(), OFlag::O_RDWR, Mode::empty())?;
+        let file = File::from(fd);
+        reserve(&file, len, "/dev/shm").inspect_err(|_| self.unlink(&name))?;
+        Ok((name, file))
+    }
+
+    /// A new file of that length in the folder itself, reserved. One whose maker dies is swept like a socket.
+    fn make_in_folder(&self, len: usize) -> io::Result<(String, File)> {
+        let name = format!("{IN_FOLDER}{:016x}{:016x}", random_u64(), random_u64());
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(self.dir.short_path(&name))?;
+        kill_point("directory.segment_made");
+        reserve(&file, len, "the runtime folder").inspect_err(|_| self.unlink(&name))?;
+        Ok((name, file))
+    }
+
+    fn unlink(&self, name: &str) {
+        let _ = if name.starts_with(IN_FOLDER) {
+            std::fs::remove_file(self.dir.short_path(name)).is_ok()
+        } else {
+            mman::shm_unlink(name).is_ok()
+        };
+    }
+
     fn remove_segment(&self) {
         if let Some(name) = self.segment_name() {
-            let _ = mman::shm_unlink(name.as_str());
+            self.unlink(&name);
         }
         kill_point("directory.segment_unlinked");
         let _ = std::fs::remove_file(self.dir.short_path(LINK));
@@ -252,6 +292,14 @@ pub(crate) struct Edit {
     pub(crate) remove: Vec<u64>,
 }
 
+/// Room is taken at once: a full file system is an error here, and not when an entry is written.
+fn reserve(file: &File, len: usize, place: &str) -> io::Result<()> {
+    nix::fcntl::posix_fallocate(file, 0, len as i64).map_err(|error| {
+        let text = format!("no room in {place} for a directory of {len} bytes: {error}");
+        io::Error::new(io::Error::from(error).kind(), text)
+    })
+}
+
 fn file_names(folder: &Path) -> impl Iterator<Item = String> {
     let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
     names.filter_map(|entry| entry.file_name().into_string().ok())
@@ -259,73 +307,25 @@ fn file_names(folder: &Path) -> impl Iterator<Item = String> {
 
 /// Whether a socket is one that no process has open any more. Only a refusal proves it.
 fn nobody_listens(path: &Path) -> bool {
+    knock(path) == Some(nix::Error::ECONNREFUSED)
+}
+
+/// Why a socket takes no connection from a socket of another type: that somebody has it (`EPROTOTYPE`), or nobody. So
+/// whoever has it does not notice, and has nothing to sweep up after us.
+fn knock(path: &Path) -> Option<nix::Error> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let Ok(probe) = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None) else { return false };
-    let Ok(address) = UnixAddr::new(path) else { return false };
-    connect(std::os::fd::AsRawFd::as_raw_fd(&probe), &address) == Err(nix::Error::ECONNREFUSED)
-}
-
-fn read_bytes(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(file.metadata()?.len().min(MAX_BYTES)).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
-}
-
-fn read_slots(file: &File) -> io::Result<Vec<Option<Entry>>> {
-    Ok(read_bytes(file)?.chunks_exact(ENTRY_BYTES).map(decode).collect())
-}
-
-fn write_slot(file: &File, slot: usize, entry: Option<&Entry>) -> io::Result<()> {
-    let bytes = entry.map_or(Ok([0; ENTRY_BYTES]), encode)?;
-    if cfg!(feature = "kill-points") {
-        // The system writes an entry in one piece; torn it must be taken for a free slot all the same.
-        file.write_all_at(&bytes[..ENTRY_BYTES / 8], (slot * ENTRY_BYTES) as u64)?;
-        kill_point("directory.entry_torn");
-    }
-    file.write_all_at(&bytes, (slot * ENTRY_BYTES) as u64)
-}
-
-pub(super) fn encode(entry: &Entry) -> io::Result<[u8; ENTRY_BYTES]> {
-    let text = serde_json::to_vec(entry)?;
-    if text.len() > ENTRY_BYTES - 12 {
-        return Err(io::Error::other("directory entry of more than 500 bytes"));
-    }
-    let mut bytes = [0; ENTRY_BYTES];
-    bytes[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
-    bytes[4..12].copy_from_slice(&crate::method::fnv1a_64(&text).to_le_bytes());
-    bytes[12..12 + text.len()].copy_from_slice(&text);
-    Ok(bytes)
-}
-
-/// The text in a slot and its sum, unless the slot is free or was torn by the death of its writer.
-fn text_of(slot: &[u8]) -> Option<(&[u8], u64)> {
-    let len = u32::from_le_bytes(slot[..4].try_into().ok()?) as usize;
-    let text = slot.get(12..12 + len).filter(|text| !text.is_empty())?;
-    let sum = u64::from_le_bytes(slot[4..12].try_into().ok()?);
-    (crate::method::fnv1a_64(text) == sum).then_some((text, sum))
-}
-
-pub(super) fn decode(slot: &[u8]) -> Option<Entry> {
-    text_of(slot).and_then(|(text, _)| serde_json::from_slice(text).ok())
-}
-
-/// An entry that somebody keeps listed.
-pub(crate) struct Kept {
-    pub(crate) entry: Entry,
-    /// As it stands in its slot.
-    pub(crate) sum: u64,
-}
-
-impl Kept {
-    pub(crate) fn new(entry: Entry) -> io::Result<Self> {
-        let sum = crate::method::fnv1a_64(&serde_json::to_vec(&entry)?);
-        Ok(Self { entry, sum })
-    }
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    let address = UnixAddr::new(path).ok()?;
+    connect(std::os::fd::AsRawFd::as_raw_fd(&probe), &address).err()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, listen};
+
     use super::*;
 
     fn scratch(name: &str) -> (std::path::PathBuf, Directory) {
@@ -396,6 +396,48 @@ mod tests {
         directory.publish(&entry(8)).unwrap();
         directory.sweep().unwrap();
         assert_eq!(directory.entries().unwrap(), [entry(8)]);
+        directory.withdraw(vec![8]).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_in_the_folder_stays_there_and_leaves_nothing() {
+        let (path, directory) = scratch("in-folder");
+        // As if somebody had made one for whom the folder is a mount; that it is lost harms nobody.
+        std::os::unix::fs::symlink("entries.lost", path.join(LINK)).unwrap();
+        std::fs::write(path.join("entries.unlinked"), "whose maker has died").unwrap();
+        for id in 1..=150 {
+            directory.publish(&entry(id)).unwrap();
+        }
+        assert_eq!(directory.entries().unwrap().len(), 150);
+        directory.sweep().unwrap();
+        let mut names: Vec<String> = file_names(&path).collect();
+        names.sort();
+        assert_eq!(names, [LINK.to_owned(), directory.segment_name().unwrap()]);
+        assert!(names[1].starts_with(IN_FOLDER));
+        directory.withdraw((1..=150).collect()).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn a_process_of_another_pid_namespace_lives_as_long_as_its_socket() {
+        let (path, directory) = scratch("foreign");
+        let process = ProcessStamp { namespace: 1, ..ProcessStamp::current() };
+        let foreign = Entry { process, ..entry(9) };
+        let socket = path.join(format!("{}.sock", foreign.node));
+        let kind = (AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_NONBLOCK);
+        let listener = nix::sys::socket::socket(kind.0, kind.1, kind.2, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&socket).unwrap()).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        directory.publish(&entry(8)).unwrap();
+        directory.publish(&foreign).unwrap();
+        directory.sweep().unwrap();
+        assert_eq!(directory.entries().unwrap(), [entry(8), foreign]);
+        assert_eq!(accept(listener.as_raw_fd()), Err(nix::Error::EAGAIN), "it does not notice");
+        drop(listener);
+        directory.sweep().unwrap();
+        assert_eq!(directory.entries().unwrap(), [entry(8)]);
+        assert!(!socket.exists());
         directory.withdraw(vec![8]).unwrap();
         std::fs::remove_dir(&path).unwrap();
     }

@@ -10,7 +10,8 @@ use crate::{
     process::ProcessStamp,
 };
 
-const STAMP: ProcessStamp = ProcessStamp { pid: 4711, start_ticks: 1234, boot: 0x1122_3344_5566_7788 };
+const STAMP: ProcessStamp =
+    ProcessStamp { pid: 4711, start_ticks: 1234, boot: 0x1122_3344_5566_7788, namespace: 0 };
 
 /// The first byte says whether it is a message or a frame of a stream.
 pub(crate) fn link_message(data: &[u8]) {

@@ -117,7 +117,8 @@ impl Shared {
         if workers.iter().any(|known| known.nonce == welcome.nonce) {
             return false;
         }
-        let view = Arc::new(WorkerView::new(welcome.process.pid, welcome.description, counters));
+        let pid = if welcome.process.is_foreign() { 0 } else { welcome.process.pid };
+        let view = Arc::new(WorkerView::new(pid, welcome.description, counters));
         workers.push(Watched { link: Arc::clone(link), nonce: welcome.nonce, view: Arc::clone(&view) });
         drop(workers);
         if self.role == ObserverRole::Supervisor {

@@ -103,8 +103,8 @@ pub(in crate::cli) struct EventsArgs {
     /// Goes on with events as they come, until it is interrupted.
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
-    /// Only events of the last so long: 2s, 10m, 1h, 7d. They outlive the daemon; those that are followed do not.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "follow")]
+    /// Only events of the last so long: 2s, 10m, 1h, 7d. They outlive the daemon.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(in crate::cli) since: Option<Duration>,
     /// So many of the newest events, at most.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]

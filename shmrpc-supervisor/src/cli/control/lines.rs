@@ -20,7 +20,8 @@ pub(in crate::cli) fn logs(args: &LogsArgs, control: &Control, out: &mut dyn Wri
     let pid = args.pid.map(|pid| pid.to_string());
     let chosen = [("service", &args.service), ("text", &args.grep), ("stream", &args.stream), ("pid", &pid)];
     query.extend(chosen.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
-    run(&query, args.follow, args.json, control, out)
+    let query = http::query(&query);
+    run(&format!("logs?{query}"), &query, args.follow, args.json, control, out)
 }
 
 pub(in crate::cli) fn events(
@@ -33,24 +34,23 @@ pub(in crate::cli) fn events(
         control.service(service)?;
         query.push(("service", service.clone()));
     }
-    if args.follow {
-        query.push(("stream", "daemon".to_owned()));
-        return run(&query, true, args.json, control, out);
-    }
-    query.extend(args.since.map(|since| ("from", format!("-{}", since.as_millis()))));
-    let page: LogPage = control.json("GET", &format!("/api/v1/events?{}", http::query(&query)), None)?;
-    page.lines.iter().try_for_each(|line| print(line, args.json, out))
+    let since = args.since.map(|since| ("from", format!("-{}", since.as_millis())));
+    let kept: Vec<_> = query.iter().cloned().chain(since).collect();
+    // Those of earlier daemons are kept apart from the log; new ones are lines of it.
+    query.push(("stream", "daemon".to_owned()));
+    run(&format!("events?{}", http::query(&kept)), &http::query(&query), args.follow, args.json, control, out)
 }
 
+/// Prints the page `kept`, and then, if they are followed, the lines that `coming` chooses.
 fn run(
-    query: &[(&str, String)],
+    kept: &str,
+    coming: &str,
     follow: bool,
     json: bool,
     control: &Control,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let query = http::query(query);
-    let page: LogPage = control.json("GET", &format!("/api/v1/logs?{query}"), None)?;
+    let page: LogPage = control.json("GET", &format!("/api/v1/{kept}"), None)?;
     for line in &page.lines {
         print(line, json, out)?;
     }
@@ -60,7 +60,7 @@ fn run(
     out.flush().map_err(Failure::output)?;
     // Without a line yet, the stream begins with the newest: with those that come between the two requests.
     let after = page.lines.last().map_or_else(String::new, |line| format!("&after={}", line.cursor));
-    let stream = control.ask("GET", &format!("/api/v1/logs/stream?{query}{after}"), None)?;
+    let stream = control.ask("GET", &format!("/api/v1/logs/stream?{coming}{after}"), None)?;
     let (mut kind, mut text) = (String::new(), String::new());
     for line in BufReader::new(stream).lines() {
         let line = line.map_err(|error| http::lost(&error))?;
@@ -86,19 +86,20 @@ fn run(
 }
 
 fn print(line: &LogLine, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let text = if json {
-        serde_json::to_string(line).expect("a line is JSON")
-    } else {
-        let stream = match line.stream {
-            LogStream::Stdout => "out",
-            LogStream::Stderr => "err",
-            LogStream::Log => "log",
-            LogStream::Daemon => "***",
-        };
-        let service = if line.service.is_empty() { "shmrpc-service" } else { line.service.as_str() };
-        let pid = line.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
-        let service = table::plain(service);
-        format!("{} {service}{pid} {stream} {}", utc(line.time_ms), table::plain(&line.text))
-    };
+    let text = if json { serde_json::to_string(line).expect("a line is JSON") } else { shown_line(line) };
     writeln!(out, "{text}").map_err(Failure::output)
+}
+
+/// A line for a terminal.
+pub(crate) fn shown_line(line: &LogLine) -> String {
+    let stream = match line.stream {
+        LogStream::Stdout => "out",
+        LogStream::Stderr => "err",
+        LogStream::Log => "log",
+        LogStream::Daemon => "***",
+    };
+    let service = if line.service.is_empty() { "shmrpc-service" } else { line.service.as_str() };
+    let pid = line.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
+    let service = table::plain(service);
+    format!("{} {service}{pid} {stream} {}", utc(line.time_ms), table::plain(&line.text))
 }

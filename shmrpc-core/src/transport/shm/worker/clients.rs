@@ -40,6 +40,7 @@ pub(super) struct Client {
     pub(super) link: Arc<Link>,
     caller: Caller,
     process: ProcessStamp,
+    node: String,
     pub(super) doorbell: Doorbell,
     /// Its streaming calls.
     pub(super) session: Arc<Session>,
@@ -71,6 +72,7 @@ pub(super) struct Orphan {
     number: u16,
     nonce: u64,
     process: ProcessStamp,
+    node: String,
 }
 
 /// A ring that we serve.
@@ -157,6 +159,7 @@ impl Shared {
         link: &Arc<Link>,
         caller: Caller,
         process: ProcessStamp,
+        node: String,
         mut fds: Vec<OwnedFd>,
     ) -> Result<(), String> {
         if fds.len() != 1 {
@@ -167,6 +170,7 @@ impl Shared {
             link: Arc::clone(link),
             caller,
             process,
+            node,
             doorbell,
             session: streams::session(link),
             arguments: PeerArenas::default(),
@@ -224,7 +228,7 @@ impl Shared {
     /// them, though its link to us has ended: our colleagues serve it by those numbers.
     fn free_orphans(&self) {
         lock(&self.orphans).retain(|orphan| {
-            let alive = orphan.process.is_alive();
+            let alive = self.node.directory().is_alive(&orphan.process, &orphan.node);
             if !alive {
                 self.board.leave_channel(orphan.number, orphan.nonce);
             }
@@ -282,7 +286,7 @@ impl Party for Shared {
             Message::Hello { version, .. } if version != LAYOUT_VERSION => {
                 Err(format!("layout version {version}, ours is {LAYOUT_VERSION}"))
             }
-            Message::Hello { caller, process, .. } => self.greet(link, caller, process, fds),
+            Message::Hello { caller, process, node, .. } => self.greet(link, caller, process, node, fds),
             Message::Attach { channel, number } if fds.len() == 1 => {
                 self.attach(link, channel, number, fds.remove(0)).map_err(|e| e.to_string())
             }
@@ -333,6 +337,7 @@ impl Party for Shared {
                 number: seat.number,
                 nonce: seat.nonce,
                 process: gone.process,
+                node: gone.node.clone(),
             });
             lock(&self.orphans).extend(left);
         }

@@ -94,7 +94,7 @@ fn enlist(
         let others: Vec<&Entry> = present
             .iter()
             .filter(|e| e.role == Role::Worker && e.service == description.name && e.id != nonce)
-            .filter(|e| e.process.is_alive())
+            .filter(|e| node.directory().is_alive(&e.process, &e.node))
             .collect();
         if let Some(limit) = description.max_workers
             && others.len() >= limit as usize
@@ -134,7 +134,8 @@ fn new_board(id: u64) -> Result<Arc<Board>, ServeError> {
 fn forget_the_dead(node: &Node, board: &Board) -> std::io::Result<()> {
     let entries = node.directory().entries()?;
     for (index, nonce) in board.workers() {
-        let alive = entries.iter().any(|e| e.id == nonce && e.process.is_alive());
+        let is_alive = |e: &Entry| node.directory().is_alive(&e.process, &e.node);
+        let alive = entries.iter().any(|e| e.id == nonce && is_alive(e));
         if !alive {
             board.leave_worker(index, nonce);
         }
