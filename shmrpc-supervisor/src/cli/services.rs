@@ -52,7 +52,9 @@ pub(super) fn run(
     let rows: Vec<[String; 7]> = rows
         .into_iter()
         .map(|row| {
-            let pids: Vec<String> = row.pids.iter().map(u32::to_string).collect();
+            // Those of another pid namespace have none here.
+            let shown = |pid: &u32| if *pid == 0 { "-".to_owned() } else { pid.to_string() };
+            let pids: Vec<String> = row.pids.iter().map(shown).collect();
             [
                 row.name,
                 row.struct_name,
@@ -110,8 +112,7 @@ fn rows(workers: &[Arc<WorkerView>]) -> Vec<ServiceRow> {
             bytes_in: 0,
             bytes_out: 0,
         });
-        // Those of another pid namespace have none here.
-        row.pids.extend(Some(worker.pid()).filter(|pid| *pid != 0));
+        row.pids.push(worker.pid());
         for counters in worker.counters() {
             row.calls = row.calls.saturating_add(counters.calls);
             row.errors = row.errors.saturating_add(counters.errors);

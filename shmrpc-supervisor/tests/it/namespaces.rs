@@ -16,7 +16,7 @@ fn client_and_worker_in_containers_of_their_own_share_memory() {
     }
     let scene = probe::scene("orphan_timeout=5s\n");
     fs::create_dir(scene.path().join("run")).unwrap();
-    fs::write(scene.path().join("big"), [7; 3 << 20]).unwrap();
+    fs::write(scene.path().join("big"), vec![7; 3 << 20]).unwrap();
     let (service, shmrpc) = (env!("CARGO_BIN_EXE_shmrpc-service"), env!("CARGO_BIN_EXE_shmrpc"));
     // The loopback device is down there, and needed for the dashboard's port alone.
     scene.write(
