@@ -1,6 +1,7 @@
 //! The suite over shared memory, and what only shared memory has: growth, several workers, reconnection.
 
 mod lifetimes;
+mod tables;
 
 use std::{
     path::{Path, PathBuf},
