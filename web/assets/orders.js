@@ -100,13 +100,13 @@ export function closeMenus() {
 
 /** Speaks of what changed since the last time: of services ordered about here, and of any that fail. */
 export function noteStatuses() {
-  for (const element of document.querySelectorAll("table.services tbody tr, .service-head")) {
+  for (const element of document.querySelectorAll("table.services tbody tr, .service-head, .gone")) {
     const { key = "", service, status = "" } = /** @type {HTMLElement} */ (element).dataset;
     const name = service ?? key;
     const before = statuses.get(name);
     statuses.set(name, status);
     if (before === undefined || before === status) continue;
-    const isBad = status === "fatal" || status === "backoff";
+    const isBad = status === "fatal" || status === "backoff" || status === "gone";
     if (isBad || ordered.has(name)) announce(`${name}: ${status}`, isBad);
     if (status === "running" || status === "stopped") ordered.delete(name);
   }

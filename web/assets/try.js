@@ -32,10 +32,13 @@ export class Attempt {
     });
     document.addEventListener("click", (event) => {
       const link = /** @type {Element} */ (event.target).closest("a[data-method]");
-      if (!link) return;
+      if (!link || form.hidden) return;
+      // Going to the section by its address would take the focus from the field.
+      event.preventDefault();
+      section.scrollIntoView();
       field("try-method").value = /** @type {HTMLElement} */ (link).dataset.method ?? "";
       this.#choose();
-      field("try-method").focus();
+      field("try-method").focus({ preventScroll: true });
     });
     void this.#load(form);
   }

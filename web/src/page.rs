@@ -172,8 +172,15 @@ pub(crate) async fn live(shared: &Shared, view: &View, snapshot: &Snapshot) -> L
     }
 }
 
+/// In place of a service that is no longer configured; the style sheet hides what needs one.
 fn gone(name: &str) -> Markup {
-    html! { p.empty data-key="gone" { (name) " is no longer configured. " a href="/" { "To the overview" } } }
+    html! {
+        div.gone.empty data-key="gone" data-service=(name) data-status="gone" {
+            h1 { (name) }
+            p { "This service is no longer in the daemon's configuration. Should it come back, so will this page." }
+            p { a.button href="/" { "To the overview" } }
+        }
+    }
 }
 
 /// The overview. `token` is what the page shows with every order.

@@ -93,7 +93,8 @@ pub(crate) async fn live_overview(
     live(shared, View::Overview, wanted, &headers)
 }
 
-/// The same for the page of a service.
+/// The same for the page of a service. That one is not there is what the parts say: a page that was open when it went is
+/// to learn it, and to learn when it is there again.
 pub(crate) async fn live_service(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
@@ -124,7 +125,6 @@ fn live(
         View::Service(name) => feed.wanted.service = Some(name.clone()),
         View::Events => feed.keeps_events = true,
     }
-    feed.wanted.check(&*shared.daemon)?;
     let watch = LiveWatch {
         ticks: ticks(&shared),
         is_closing: shared.is_closing.clone(),

@@ -4,16 +4,20 @@ use std::net::Ipv4Addr;
 
 use shmrpc_web::{ServiceStatus, WebOptions, addresses};
 
-use crate::{http::send, server::TestServer};
+use crate::{
+    http::{answer_head, send},
+    server::TestServer,
+};
+
+/// An address with names filled in.
+fn fill(address: &str) -> String {
+    let name = if address.contains("assets") { "page.js" } else { "echo_serv" };
+    let filled = address.replace("{hash}", "0").replace("{name}", name);
+    filled.replace("{action}", "stop").replace("{method}", "print")
+}
 
 /// Every address of the router's own list, with names filled in, and some that are in none.
 pub(crate) fn targets() -> Vec<String> {
-    let fill = |address: &str| {
-        let filled = address
-            .replace("{hash}", "0")
-            .replace("{name}", if address.contains("assets") { "page.js" } else { "echo_serv" });
-        filled.replace("{action}", "stop").replace("{method}", "print")
-    };
     let own = addresses().into_iter().map(fill);
     let targets: Vec<String> =
         own.chain(["/nowhere", "/api/v1/services/echo_serv/methods/look"].map(Into::into)).collect();
@@ -73,6 +77,49 @@ fn a_browsers_change_needs_the_pages_token() {
             for query in ["", "?page=", "?page=00000000000000000000000000000000"] {
                 let answer = send(server.address, method, &format!("{target}{query}"), &page, b"");
                 assert_eq!(answer.status, 403, "{method} {target}{query}");
+            }
+        }
+    }
+    assert_eq!(server.daemon.state().services[0].status, ServiceStatus::Running);
+}
+
+/// Whatever stands in the place of a name, in any address that has one: it is a name, and leads nowhere else.
+#[test]
+fn traversal() {
+    const ESCAPES: [&str; 10] = [
+        "..",
+        "%2e%2e",
+        ".%2e",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2fetc%2fpasswd",
+        "..%5c..%5cetc%5cpasswd",
+        "%252e%252e%252fetc%252fpasswd",
+        "%00",
+        "echo_serv%00",
+        "%ff",
+    ];
+    let server = TestServer::start();
+    for address in addresses().into_iter().filter(|address| address.contains('{')) {
+        let parts: Vec<&str> = address.split('/').collect();
+        for place in (0..parts.len()).filter(|place| parts[*place].starts_with('{')) {
+            for escape in ESCAPES {
+                let mut parts = parts.clone();
+                parts[place] = escape;
+                let target = fill(&parts.join("/"));
+                for method in ["GET", "POST"] {
+                    // A stream says that there is no such service, and does not end.
+                    let answer = match address.starts_with("/live") {
+                        true => answer_head(server.address, method, &target),
+                        false => send(server.address, method, &target, &[], b""),
+                    };
+                    let is_told = answer.status == 200 && address.starts_with("/live");
+                    assert!(
+                        is_told || matches!(answer.status, 400 | 404 | 405),
+                        "{} for {target}",
+                        answer.status
+                    );
+                    assert!(!String::from_utf8_lossy(&answer.body).contains("root:"), "{target}");
+                }
             }
         }
     }

@@ -17,8 +17,8 @@ use shmrpc_core::{
 };
 use shmrpc_web::{
     Action, Call, CallStatistics, CallStream, Column, ControlError, Daemon, DaemonFuture, HistoryPage,
-    HistoryQuery, LogPage, LogStream, LogTail, MethodSnapshot, Part, Series, ServiceSnapshot, ServiceStatus,
-    Snapshot, Usage, WorkerSnapshot, WorkerSpan, WorkerState,
+    HistoryQuery, LogPage, LogStream, LogTail, MethodSnapshot, Part, ScaleTo, Series, ServiceSnapshot,
+    ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerSpan, WorkerState,
 };
 use tokio::sync::watch;
 
@@ -77,7 +77,7 @@ impl State {
         service.status = status;
         service.workers.clear();
         if status == ServiceStatus::Running {
-            for _ in 0..service.min_workers {
+            for _ in 0..service.fixed_workers.unwrap_or(service.min_workers) {
                 self.next_pid += 1;
                 service.workers.push(worker(self.next_pid));
             }
@@ -118,6 +118,25 @@ impl Daemon for FakeDaemon {
             found.status_detail = None;
             state.changes.push((Instant::now() + ORDER_TAKES, service.into(), then));
             self.log.push("", None, LogStream::Daemon, format!("{service}: {} ordered", action.name()));
+            Ok(())
+        })
+    }
+
+    fn scale<'a>(&'a self, service: &'a str, to: ScaleTo) -> DaemonFuture<'a, Result<(), ControlError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let found = state.services.iter_mut().find(|known| known.name == service);
+            let Some(found) = found else { return Err(ControlError::NotFound(service.into())) };
+            let now = found.workers.len() as u32;
+            let wanted = match to {
+                ScaleTo::Workers(size) => Some(size),
+                ScaleTo::More(more) => Some(now.saturating_add(more)),
+                ScaleTo::Fewer(fewer) => Some(now.saturating_sub(fewer)),
+                ScaleTo::Auto => None,
+            };
+            found.fixed_workers = wanted.map(|size| size.min(found.max_workers));
+            let status = found.status;
+            state.settle(service, status);
             Ok(())
         })
     }

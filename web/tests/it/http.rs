@@ -47,6 +47,21 @@ pub(crate) fn send(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
+    read_answer(&mut request(address, method, target, headers, body), method == "HEAD")
+}
+
+/// Asks for something whose body may have no end, and is not read.
+pub(crate) fn answer_head(address: SocketAddr, method: &str, target: &str) -> Answer {
+    read_head(&mut request(address, method, target, &[], b""))
+}
+
+fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> BufReader<TcpStream> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
     let has = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     if !has("host") {
@@ -62,7 +77,7 @@ pub(crate) fn send(
     stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
     // The server may have refused by now and read no further.
     let _ = stream.write_all(body);
-    read_answer(&mut BufReader::new(stream), method == "HEAD")
+    BufReader::new(stream)
 }
 
 pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {

@@ -1,12 +1,12 @@
-//! Each page in headless Chromium: what it shows and does, that it can be used by keyboard alone, and that a checker of
-//! accessibility (axe-core) finds nothing.
+//! Each page in headless Chromium: what it shows and does, and that a checker of accessibility (axe-core) finds nothing.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::json;
 use shmrpc_web::{LogStream, WebOptions};
 
 use crate::{
+    fake::FakeDaemon,
     server::TestServer,
     steps::{self, LINE_IS_THERE},
     webdriver::Browser,
@@ -14,7 +14,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const CHARTS_ARE_DRAWN: &str = "document.getElementById('charts').scrollIntoView();
+pub(crate) const CHARTS_ARE_DRAWN: &str = "document.getElementById('charts').scrollIntoView();
     return Number(document.getElementById('charts').dataset.drawn ?? 0) > 0";
 
 #[test]
@@ -88,6 +88,51 @@ fn try_method(browser: &Browser, method: &str, field: &str, text: &str) {
     browser.wait_until("the form is there", PATIENCE, fill, &[json!(method), json!(field), json!(text)]);
 }
 
+/// It says so, asks for nothing that is not there, and is back when the service is.
+#[test]
+fn the_page_of_a_service_that_is_removed() {
+    let Some(browser) = Browser::start("the_page_of_a_service_that_is_removed") else { return };
+    let options = WebOptions { refresh_interval: Duration::from_millis(50), ..WebOptions::default() };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = TestServer::on(listener, FakeDaemon::new(), options.clone());
+    let daemon = Arc::clone(&server.daemon);
+    browser.open(&format!("http://{address}/services/echo_serv"));
+    steps::wait_until_live(&browser);
+    browser.wait_until("the charts are drawn", PATIENCE, CHARTS_ARE_DRAWN, &[]);
+    let removed = daemon.state().services.remove(0);
+    let is_gone = "return document.querySelector('.gone')?.innerText.includes('no longer in the daemon')
+        && ['charts', 'try', 'configuration'].every((id) => !document.getElementById(id).checkVisibility())
+        && document.getElementById('notices').textContent.includes('echo_serv: gone')";
+    browser.wait_until("it is told", PATIENCE, is_gone, &[]);
+
+    // A daemon that starts without it is told of in the same way, and the page does not take it for a broken connection.
+    drop(server);
+    let is_lost = "return document.getElementById('connection').innerText.includes('connection lost')";
+    browser.wait_until("the loss is shown", PATIENCE, is_lost, &[]);
+    let listener = std::net::TcpListener::bind(address).expect("the port is free again");
+    let _server = TestServer::on(listener, Arc::clone(&daemon), options);
+    steps::wait_until_live(&browser);
+    browser.wait_until("it is still told", PATIENCE, is_gone, &[]);
+    browser.complaints();
+    let updates = daemon.snapshots_taken();
+    while daemon.snapshots_taken() < updates + 20 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(browser.complaints(), [""; 0]);
+
+    daemon.state().services.insert(0, removed);
+    let is_back =
+        "return !document.querySelector('.gone') && document.getElementById('charts').checkVisibility()
+        && document.querySelector('.service-head h1').textContent === 'echo_serv'";
+    browser.wait_until("it is there again", PATIENCE, is_back, &[]);
+    daemon.state().services.remove(0);
+    browser.wait_until("it is gone again", PATIENCE, "return !!document.querySelector('.gone')", &[]);
+    browser.click(".gone a");
+    browser.wait_until("the overview", PATIENCE, "return location.pathname === '/'", &[]);
+    steps::wait_until_live(&browser);
+}
+
 #[test]
 fn services_are_sorted_and_found() {
     let Some(browser) = Browser::start("services_are_sorted_and_found") else { return };
@@ -132,80 +177,6 @@ fn pages_fit_into_any_width() {
     }
 }
 
-/// Nothing but keys: an order is given, asked about, and undone; a menu opens and closes; a service's page is reached.
-#[test]
-fn everything_works_by_keyboard_alone() {
-    let Some(browser) = Browser::start("everything_works_by_keyboard_alone") else { return };
-    let server = TestServer::start();
-    browser.open(&format!("http://{}", server.address));
-    steps::wait_until_live(&browser);
-    let on = |selector: &str| {
-        tab_to(&browser, selector);
-    };
-    on("button[data-action=stop][data-service=echo_serv]");
-    browser.keys(ENTER);
-    // The question has the focus, and Escape leaves everything as it was.
-    let asked = "return document.getElementById('question').open";
-    browser.wait_until("it is asked", PATIENCE, asked, &[]);
-    browser.keys(ESCAPE);
-    browser.wait_until("nothing is asked", PATIENCE, "return !document.getElementById('question').open", &[]);
-    steps::wait_for_status(&browser, "echo_serv", "running");
-    on("button[data-action=stop][data-service=echo_serv]");
-    browser.keys(ENTER);
-    browser.wait_until("it is asked again", PATIENCE, asked, &[]);
-    on("#question-yes");
-    browser.keys(ENTER);
-    steps::wait_for_status(&browser, "echo_serv", "stopped");
-    on(".undo");
-    browser.keys(ENTER);
-    steps::wait_for_status(&browser, "echo_serv", "running");
-    on("tr[data-key=echo_serv] summary");
-    browser.keys(ENTER);
-    on("tr[data-key=echo_serv] button[data-action=scale]");
-    browser.keys(ESCAPE);
-    let closed = "return !document.querySelector('tr[data-key=echo_serv] details').open
-        && document.activeElement.matches('tr[data-key=echo_serv] summary')";
-    browser.wait_until("the menu is closed", PATIENCE, closed, &[]);
-    on("tr[data-key=echo_serv] a.title");
-    browser.keys(ENTER);
-    browser.wait_until(
-        "the service's page",
-        PATIENCE,
-        "return location.pathname === '/services/echo_serv'",
-        &[],
-    );
-    steps::wait_until_live(&browser);
-    browser.wait_until("the charts are drawn", PATIENCE, CHARTS_ARE_DRAWN, &[]);
-    for selector in [
-        "a[data-seconds='3600']",
-        "button[data-zoom=in]",
-        "#charts figure summary",
-        "#try-method",
-        "#try-call",
-        "#log-text",
-        "#log-lines",
-    ] {
-        on(selector);
-    }
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-const ENTER: &str = "\u{e007}";
-const ESCAPE: &str = "\u{e00c}";
-const TAB: &str = "\u{e004}";
-
-/// Presses the tabulator until the focus is there.
-fn tab_to(browser: &Browser, selector: &str) {
-    let has_focus = "return document.activeElement.matches(arguments[0])";
-    for _ in 0..150 {
-        if browser.run(has_focus, &[json!(selector)]) == true {
-            return;
-        }
-        browser.keys(TAB);
-    }
-    panic!("{selector} is not reached by keyboard");
-}
-
 #[test]
 fn the_events_are_a_timeline() {
     let Some(browser) = Browser::start("the_events_are_a_timeline") else { return };
@@ -226,24 +197,11 @@ fn what_a_hostile_worker_prints_is_harmless() {
     let server = TestServer::start();
     browser.open(&format!("http://{}/services/echo_serv", server.address));
     steps::wait_until_live(&browser);
-    let print = |text: String| server.daemon.log.push("echo_serv", Some(1), LogStream::Stdout, text);
-    print(
-        "<script>document.title = 'taken over'</script><img src=x onerror=\"document.title='taken over'\">"
-            .into(),
-    );
-    print("\u{1b}]0;taken over\u{7}\u{1b}[2J\u{1b}[31;999;1m<b>red</b>".into());
-    print(String::from_utf8_lossy(b"not \xff\xfe\xc3 UTF-8").into_owned());
-    print("y".repeat(1 << 20));
-    print("the last line".into());
-    browser.wait_until("all of it is there", PATIENCE, LINE_IS_THERE, &[json!("the last line")]);
-    for shown in ["<script>document", "<b>red</b>", "not \u{fffd}\u{fffd}\u{fffd} UTF-8", "characters more"] {
-        assert_eq!(browser.run(LINE_IS_THERE, &[json!(shown)]), true, "{shown}");
-    }
-    let made = "return document.querySelectorAll('#log img, #log script, #log b').length";
-    assert_eq!(browser.run(made, &[]), 0);
-    assert_eq!(browser.run("return document.title.includes('taken over')", &[]), false);
-    let longest = "return Math.max(...[...document.querySelectorAll('#log .text')].map((text) => text.textContent.length))";
-    assert!(browser.run(longest, &[]).as_u64().is_some_and(|longest| longest < 5000));
+    let print = |line: &[u8]| {
+        let text = String::from_utf8_lossy(line).into_owned();
+        server.daemon.log.push("echo_serv", Some(1), LogStream::Stdout, text);
+    };
+    steps::hostile_lines(&browser, &print);
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

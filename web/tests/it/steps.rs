@@ -104,6 +104,27 @@ fn printed_line_appears(browser: &Browser, scene: &Scene<'_>) {
     panic!("no printed line was on the page within {LINE_WITHIN:?}");
 }
 
+/// Lines that try to act are shown as text: markup, escapes of terminals, bytes that are no UTF-8, a megabyte. The page of the
+/// service that prints them is open.
+pub(crate) fn hostile_lines(browser: &Browser, print: &dyn Fn(&[u8])) {
+    print(
+        b"<script>document.title = 'taken over'</script><img src=x onerror=\"document.title='taken over'\">",
+    );
+    print(b"\x1b]0;taken over\x07\x1b[2J\x1b[31;999;1m<b>red</b>");
+    print(b"not \xff\xfe\xc3 UTF-8");
+    print(&[b'y'; 1 << 20]);
+    print(b"the last line");
+    browser.wait_until("all of it is there", PATIENCE, LINE_IS_THERE, &[json!("the last line")]);
+    for shown in ["<script>document", "<b>red</b>", "not \u{fffd}\u{fffd}\u{fffd} UTF-8", "characters more"] {
+        assert_eq!(browser.run(LINE_IS_THERE, &[json!(shown)]), true, "{shown}");
+    }
+    let made = "return document.querySelectorAll('#log img, #log script, #log b').length";
+    assert_eq!(browser.run(made, &[]), 0);
+    assert_eq!(browser.run("return document.title.includes('taken over')", &[]), false);
+    let longest = "return Math.max(...[...document.querySelectorAll('#log .text')].map((text) => text.textContent.length))";
+    assert!(browser.run(longest, &[]).as_u64().is_some_and(|longest| longest < 5000));
+}
+
 /// Whether a visible line of the console log contains the text.
 pub(crate) const LINE_IS_THERE: &str =
     "return [...document.querySelectorAll('#log-lines .line:not([hidden]) .text')]
