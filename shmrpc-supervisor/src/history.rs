@@ -2,21 +2,23 @@
 //! loop and the dashboard reach it; a thread of its own does all the work, so that a slow disk holds nobody up.
 //!
 //! ```text
-//! loop → samples, events → thread → recorder (a minute in memory) → store (redb) → pages for REST
+//! loop → samples, events → thread → recorder (a minute in memory, and in a tail) → store (redb) → pages for REST
 //! ```
 //!
-//! A crash loses the minute that was under way, and events of the last two seconds.
+//! A process that is killed loses the last two seconds; a loss of power, the minute that was under way.
 
 mod block;
 mod point;
 mod recorder;
 mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod tier;
 
 use std::{
     io,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
@@ -29,7 +31,11 @@ use shmrpc_web::{EventQuery, HistoryPage, HistoryQuery, LogLine, LogPage};
 use tokio::sync::oneshot;
 
 pub(crate) use self::{point::Point, store::Subject};
-use self::{recorder::Recorder, store::Store};
+use self::{
+    recorder::Recorder,
+    store::{Store, Unusable},
+    tail::Tail,
+};
 use crate::config::HistorySettings;
 
 /// Events wait so long for others before they are written.
@@ -64,8 +70,8 @@ impl History {
     pub(crate) fn start(settings: HistorySettings) -> io::Result<Self> {
         let (messages, inbox) = sync_channel(QUEUE);
         let keep = move || {
-            if let Some(store) = open(&settings) {
-                Keeper { recorder: Recorder::new(store), is_on_disk: settings.dir.is_some() }.run(&inbox);
+            if let Some(recorder) = open(&settings) {
+                Keeper { recorder, is_on_disk: settings.dir.is_some() }.run(&inbox);
             }
         };
         let thread = thread::Builder::new().name("shmrpc-history".into()).spawn(keep)?;
@@ -113,22 +119,31 @@ impl History {
     }
 }
 
-/// The store that the settings ask for, or one in memory.
-fn open(settings: &HistorySettings) -> Option<Store> {
+/// A recorder with the store that the settings ask for, or one in memory.
+fn open(settings: &HistorySettings) -> Option<Recorder> {
     if let Some(dir) = &settings.dir {
-        match Store::open(dir, settings.max_bytes) {
-            Ok((store, None)) => return Some(store),
-            Ok((store, Some(reason))) => {
-                let file = dir.join(store::DAMAGED);
-                tracing::warn!(file = %file.display(), "the history is begun anew, the old file is set aside: {reason}");
-                return Some(store);
-            }
+        match on_disk(dir, settings.max_bytes) {
+            Ok(recorder) => return Some(recorder),
             Err(error) => {
                 tracing::warn!(dir = %dir.display(), "the history is kept in memory only: {error}");
             }
         }
     }
-    in_memory()
+    in_memory().map(Recorder::new)
+}
+
+fn on_disk(dir: &Path, max_bytes: u64) -> Result<Recorder, Unusable> {
+    let (store, damage) = Store::open(dir, max_bytes)?;
+    if let Some(reason) = damage {
+        let file = dir.join(store::DAMAGED);
+        tracing::warn!(file = %file.display(), "the history is begun anew, the old file is set aside: {reason}");
+    }
+    let mut recorder = Recorder::new(store);
+    let tail = Tail::open(dir).map_err(redb::Error::Io);
+    if let Err(error) = tail.and_then(|(tail, stretches)| recorder.resume(tail, stretches)) {
+        tracing::warn!("what a crash has left of the history is lost: {error}");
+    }
+    Ok(recorder)
 }
 
 fn in_memory() -> Option<Store> {

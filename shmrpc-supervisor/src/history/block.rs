@@ -32,6 +32,12 @@ impl Block {
         &mut self.points[place]
     }
 
+    /// The points from a place on; `None` if there are none.
+    pub(super) fn since(&self, place: usize) -> Option<Self> {
+        let points = self.points.get(place..).filter(|points| !points.is_empty())?;
+        Some(Self { points: points.to_vec() })
+    }
+
     /// All points in one.
     pub(super) fn merged(&self) -> Point {
         let mut sum = Point::default();
@@ -141,7 +147,7 @@ fn take_latencies(rest: &mut &[u8]) -> Option<BTreeMap<u8, u64>> {
 }
 
 /// A number in as many bytes as it needs, seven bits each, the lowest first.
-fn put(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -149,7 +155,8 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn take(rest: &mut &[u8]) -> Option<u64> {
+/// The number that [`put`] wrote; `None` where there is none.
+pub(super) fn take(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, after) = rest.split_first()?;

@@ -1,5 +1,6 @@
 //! [`Recorder`]: gathers a minute of samples and the events of some seconds, has the [`Store`] write them, and answers
-//! questions about both. Knows no clock: the times are those of the samples.
+//! questions about both. What it has gathered is in the [`Tail`] meanwhile. Knows no clock: the times are those of the
+//! samples.
 
 use std::collections::HashMap;
 
@@ -9,11 +10,14 @@ use super::{
     block::Block,
     point::{Point, place},
     store::{Store, Subject},
+    tail::{Stretch, Tail},
     tier::{TIERS, Tier},
 };
 
 /// A sample that comes late stands for the seconds since the last one, but not for more than these.
 const LONGEST_STRETCH_MS: u64 = 5000;
+/// Seconds that go into the tail together: a process that is killed loses no more of them.
+const TAIL_SECONDS: usize = 2;
 
 /// See the module.
 pub(super) struct Recorder {
@@ -24,16 +28,42 @@ pub(super) struct Recorder {
     minute_ms: u64,
     minute: HashMap<Subject, Block>,
     events: Vec<LogLine>,
+    /// None without a disk.
+    tail: Option<Tail>,
+    /// How many of the minute's seconds are in the tail.
+    tail_places: usize,
 }
 
 impl Recorder {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, newest_ms: 0, minute_ms: 0, minute: HashMap::new(), events: Vec::new() }
+        let (minute, events) = (HashMap::new(), Vec::new());
+        Self { store, newest_ms: 0, minute_ms: 0, minute, events, tail: None, tail_places: 0 }
+    }
+
+    /// Takes up what an earlier daemon had gathered, and keeps what is gathered from now on in that tail.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn resume(&mut self, tail: Tail, stretches: Vec<Stretch>) -> Result<(), redb::Error> {
+        for stretch in stretches {
+            self.enter(stretch.minute_ms)?;
+            for (subject, block) in stretch.blocks {
+                let gathered = self.gathered(&subject);
+                for (i, point) in block.points.into_iter().enumerate().filter(|(_, point)| point.seconds > 0)
+                {
+                    // Not merged: the store may have it already.
+                    *gathered.at(stretch.first_place + i) = point;
+                }
+            }
+        }
+        self.tail = Some(tail);
+        Ok(())
     }
 
     /// Goes on with another store; what has not been written yet will be written there.
     pub(super) fn replace_store(&mut self, store: Store) {
         self.store = store;
+        self.tail = None;
     }
 
     /// Takes the samples of a moment. The first of a minute writes the minute before.
@@ -48,25 +78,48 @@ impl Recorder {
             if (1..=LONGEST_STRETCH_MS).contains(&since_ms) { self.newest_ms + second } else { now_ms };
         self.newest_ms = now_ms;
         for at_ms in (first_ms..=now_ms).step_by(second as usize) {
-            let minute_ms = TIERS[0].block_of(at_ms);
-            if minute_ms != self.minute_ms {
-                let written = self.write();
-                self.minute.clear();
-                self.minute_ms = minute_ms;
-                written?;
-            }
+            self.enter(TIERS[0].block_of(at_ms))?;
             for (subject, point) in points {
-                if !self.minute.contains_key(subject) {
-                    // A daemon that was restarted, or a clock that was set back, comes into a minute again.
-                    let begun = self.store.block(subject, &TIERS[0], minute_ms).unwrap_or_default();
-                    self.minute.insert(subject.clone(), begun);
-                }
-                if let Some(block) = self.minute.get_mut(subject) {
-                    block.at(TIERS[0].place_of(at_ms)).merge(point);
-                }
+                self.gathered(subject).at(TIERS[0].place_of(at_ms)).merge(point);
             }
         }
+        self.spill(TIERS[0].place_of(now_ms) + 1);
         Ok(())
+    }
+
+    /// Goes on to a minute; what was gathered of another one is written.
+    fn enter(&mut self, minute_ms: u64) -> Result<(), redb::Error> {
+        if minute_ms == self.minute_ms {
+            return Ok(());
+        }
+        let written = self.write();
+        self.minute.clear();
+        self.minute_ms = minute_ms;
+        written
+    }
+
+    /// What is gathered of a subject in this minute.
+    fn gathered(&mut self, subject: &Subject) -> &mut Block {
+        let (store, minute_ms) = (&self.store, self.minute_ms);
+        // A daemon that was restarted, or a clock that was set back, comes into a minute again.
+        let begun = || store.block(subject, &TIERS[0], minute_ms).unwrap_or_default();
+        self.minute.entry(subject.clone()).or_insert_with(begun)
+    }
+
+    /// Adds to the tail what it does not have of the minute's first seconds, if that is worth it.
+    fn spill(&mut self, places: usize) {
+        let Some(tail) = &mut self.tail else { return };
+        if places < self.tail_places + TAIL_SECONDS {
+            return;
+        }
+        let first_place = self.tail_places;
+        let new = |(subject, block): (&Subject, &Block)| Some((subject.clone(), block.since(first_place)?));
+        let blocks = self.minute.iter().filter_map(new).collect();
+        self.tail_places = places;
+        if let Err(error) = tail.append(&Stretch { minute_ms: self.minute_ms, first_place, blocks }) {
+            tracing::warn!("a crash will cost a minute of the history: {error}");
+            self.tail = None;
+        }
     }
 
     /// Takes an event.
@@ -96,6 +149,11 @@ impl Recorder {
     pub(super) fn write(&mut self) -> Result<(), redb::Error> {
         self.store.write(self.minute_ms, &self.minute, &self.events)?;
         self.events.clear();
+        self.tail_places = 0;
+        if let Some(Err(error)) = self.tail.as_mut().map(Tail::clear) {
+            tracing::warn!("a crash will cost a minute of the history: {error}");
+            self.tail = None;
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::{
     point::{KEPT, Point},
     recorder::Recorder,
     store::{DAMAGED, FILE, Store, Subject, Unusable},
+    tail::Tail,
 };
 
 /// 2026-01-01.
@@ -279,6 +280,45 @@ fn a_loss_of_power_loses_what_was_not_written_yet_and_no_more() {
             }
         }
     }
+}
+
+/// A recorder with a store and a tail in a folder, as at each start.
+fn started(folder: &std::path::Path) -> Recorder {
+    let (store, damage) = Store::open(folder, MAX_BYTES).unwrap();
+    assert!(damage.is_none());
+    let mut recorder = Recorder::new(store);
+    let (tail, stretches) = Tail::open(folder).unwrap();
+    recorder.resume(tail, stretches).unwrap();
+    recorder
+}
+
+/// Whenever the process is killed, the next one knows of all but the last second, and of nothing twice.
+#[test]
+fn a_killed_process_loses_its_last_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin_ms = BEGIN_MS + 17 * SECOND;
+    let mut seconds = 0;
+    // Within a minute, over the end of one, twice within one, at once, and in the minute after.
+    for until in [20, 50, 60, 75, 76, 76, 170] {
+        let mut recorder = started(folder.path());
+        for second in seconds..until {
+            let mut sample = point(second as f64);
+            sample.set_latencies([(40, 2)].into_iter());
+            recorder.record(begin_ms + second * SECOND, &[(subject("echo", 0), sample)]).unwrap();
+        }
+        seconds = until;
+    }
+    let recorder = started(folder.path());
+    let now = begin_ms + seconds * SECOND;
+    let page = recorder.history(&query("echo", begin_ms, now, seconds as usize), now).unwrap();
+    let lost: Vec<usize> = (0..seconds as usize).filter(|&at| cpu(&page)[at] != Some(at as f32)).collect();
+    assert!(lost.iter().all(|at| [19, 49, 59, 74, 75, 169].contains(at)), "{lost:?}");
+    // The minutes are made of the same seconds, once each.
+    let hour = recorder.history(&query("echo", BEGIN_MS, BEGIN_MS + HOUR, 60), now).unwrap();
+    let known: Vec<f32> = (0..43).filter(|at| !lost.contains(at)).map(|at| at as f32).collect();
+    let mean = known.iter().sum::<f32>() / known.len() as f32;
+    assert!((cpu(&hour)[0].unwrap() - mean).abs() < 1e-3, "{hour:?}");
+    assert_eq!(cpu(&hour).iter().filter(|cpu| cpu.is_some()).count(), 4, "{hour:?}");
 }
 
 /// A file with three minutes in it, and its bytes.

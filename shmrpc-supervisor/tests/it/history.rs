@@ -80,6 +80,16 @@ fn what_services_did_outlives_the_daemon_that_saw_it() {
     assert_eq!(events(&second, "service=probe").len(), all.len());
 }
 
+/// The seconds since then in which a service was measured.
+fn measured(daemon: &Daemon<'_>, from_ms: u64) -> Vec<u64> {
+    let page = get(daemon, &format!("/api/v1/{ADDRESS}series=rss&from={from_ms}&points=1000"));
+    let (from_ms, step_ms) = (page["from_ms"].as_u64().unwrap(), page["step_ms"].as_u64().unwrap());
+    assert_eq!(step_ms, 1000);
+    let values = page["columns"][0]["values"].as_array().unwrap();
+    let known = values.iter().enumerate().filter(|(_, value)| value.is_number());
+    known.map(|(i, _)| from_ms + i as u64 * step_ms).collect()
+}
+
 #[test]
 fn a_crash_loses_seconds_and_a_damaged_file_is_set_aside() {
     let scene = scene("");
@@ -87,10 +97,20 @@ fn a_crash_loses_seconds_and_a_damaged_file_is_set_aside() {
     first.ready();
     let before = events(&first, "service=probe");
     assert!(!before.is_empty());
+    let begin_ms = get(&first, "/api/v1/services")["time_ms"].as_u64().unwrap();
+    let seconds = first
+        .eventually("some seconds", || Some(measured(&first, begin_ms)).filter(|seconds| seconds.len() > 5));
     first.signal(Signal::SIGKILL);
     first.wait();
     let mut second = scene.start(&[]);
     second.ready();
+    let certain = &seconds[..seconds.len() - 2];
+    assert_eq!(measured(&second, begin_ms)[..certain.len()], *certain);
+    second.eventually("it goes on", || {
+        let still = measured(&second, begin_ms);
+        assert!(still.starts_with(certain), "{still:?}");
+        (still.last() > Some(&(seconds[seconds.len() - 1] + 1000))).then_some(())
+    });
     let later = events(&second, "service=probe");
     assert_eq!(later[..before.len()], before[..], "{later:?}");
     second.stop();

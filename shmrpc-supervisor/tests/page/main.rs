@@ -16,7 +16,7 @@ mod steps;
 #[allow(dead_code, reason = "shared with shmrpc-web's tests, which use more of it")]
 mod webdriver;
 
-use std::{net::TcpListener, process::ExitCode, time::Duration};
+use std::{io::Write as _, net::TcpListener, process::ExitCode, time::Duration};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -39,6 +39,13 @@ impl Talker {
     #[json_method]
     fn say(&self, line: String) {
         println!("{line}");
+    }
+
+    /// Prints bytes, whatever they are, as a line.
+    #[raw_method]
+    fn blurt(&self, line: &[u8]) -> Vec<u8> {
+        let printed = std::io::stdout().lock().write_all(&[line, b"\n"].concat());
+        format!("{printed:?}").into_bytes()
     }
 
     /// Bytes in, bytes out.
@@ -90,7 +97,36 @@ fn the_page_of_the_real_daemon() {
     let page = steps::Scene { url: format!("http://{address}"), service: "talker", print: &print };
     steps::use_the_page(&browser, &page);
     assert_counted(address);
+    let print = |line: &[u8]| {
+        let target = "/api/v1/services/talker/methods/blurt";
+        let answer = http::post(address, target, "application/octet-stream", line);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "Ok(())"), "{}", daemon.log());
+    };
+    steps::hostile_lines(&browser, &print);
     the_daemon_dies_under_the_page(&browser, &scene, daemon);
+}
+
+/// The moments, in ms since 1970, of the points of a chart's first line.
+const POINTS: &str =
+    "const {x, y} = document.querySelector('#charts figure[data-series^=pss] .plot').data[1];
+    return x.map((time) => new Date(time).getTime()).filter((_, i) => y[i] !== null)";
+
+/// The chart goes up to the kill, but for two seconds, and on after the restart; there is no hole but that.
+fn the_chart_is_whole(browser: &webdriver::Browser, before: &[u64]) {
+    let last_ms = before.last().copied().expect("something was measured");
+    scene::eventually("the chart goes on", || {
+        let points: Vec<u64> = serde_json::from_value(browser.run(POINTS, &[])).expect("times");
+        (points.last() > Some(&(last_ms + 5000))).then_some(())
+    });
+    let points: Vec<u64> = serde_json::from_value(browser.run(POINTS, &[])).expect("times");
+    let certain = &before[..before.len() - 2];
+    // What was at the left end has gone out of view meanwhile.
+    let missing: Vec<&u64> =
+        certain.iter().filter(|time| **time >= points[0] && !points.contains(time)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {before:?} are not in {points:?}");
+    let holes = points.windows(2).filter(|pair| pair[1] - pair[0] > 1000);
+    let holes: Vec<_> = holes.filter(|pair| pair[0] + 2000 < last_ms || pair[0] > last_ms + 1000).collect();
+    assert!(holes.is_empty(), "{holes:?} besides the outage after {last_ms} in {points:?}");
 }
 
 /// The page says so, and comes back by itself; the workers have served on, and so their processes are the same.
@@ -103,6 +139,10 @@ fn the_daemon_dies_under_the_page(
     let workers = "return [...document.querySelectorAll('#workers tbody tr')].map((row) => row.dataset.key).sort().join()";
     let before = browser.run(workers, &[]);
     browser.complaints();
+    let points = scene::eventually("some points", || {
+        let points: Vec<u64> = serde_json::from_value(browser.run(POINTS, &[])).expect("times");
+        (points.len() > 5).then_some(points)
+    });
     daemon.signal(Signal::SIGKILL);
     daemon.wait();
     let is_lost = "return document.getElementById('connection').innerText.includes('connection lost')";
@@ -119,6 +159,7 @@ fn the_daemon_dies_under_the_page(
     browser.run(call, &[]);
     let is_answered = "return document.getElementById('try-outcome').dataset.kind === 'good'";
     browser.wait_until("the method has answered", PATIENCE, is_answered, &[]);
+    the_chart_is_whole(browser, &points);
     daemon.stop();
 }
 
