@@ -103,6 +103,7 @@ pub(crate) fn document(snapshot: &Snapshot) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": problem_responses(),
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
         },
         "security": [{}, { "token": [] }],
@@ -114,12 +115,38 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// What every operation may answer in place of success.
-fn problem() -> Value {
-    json!({
-        "description": "A problem, see `code`",
-        "content": { "application/problem+json": { "schema": reference("Problem") } },
-    })
+/// Problems by their status: what happened, and the codes that are told apart.
+const PROBLEMS: [(u16, &str); 15] = [
+    (400, "The request cannot be understood: `bad-request`, `bad-arguments`"),
+    (401, "Who asks is not the daemon's user and shows no token: `token-needed`"),
+    (403, "Foreign pages may not ask, nor may a guarded encoding be used: `refused`"),
+    (404, "There is nothing of that name: `no-such-service`, `no-such-method`, `no-such-page`"),
+    (405, "The method may change something: `method-not-allowed`"),
+    (408, "The body did not arrive: `timeout`"),
+    (409, "The service is in a state that does not allow it: `conflict`"),
+    (413, "More than is taken: `too-large`, `decode-limit`"),
+    (415, "The body is of another type: `unsupported-media-type`"),
+    (422, "The service's own error, in `error`: `service-error`; or an order that makes no sense: `refused`"),
+    (500, "The handler has panicked, or the daemon is at fault: `panicked`, `internal`"),
+    (501, "The method takes a stream: `streaming`"),
+    (502, "The worker has failed: `worker-died`, `connection-lost`, `reply-too-large`, `protocol`"),
+    (503, "Not now: `unavailable`, `busy`, `no-space`, `cancelled`, `shutting-down`"),
+    (504, "The deadline has passed: `deadline-exceeded`"),
+];
+
+/// The problems of these statuses, and those with which anybody may be kept out.
+fn problems(statuses: &[u16]) -> impl Iterator<Item = (String, Value)> {
+    let all = [401, 403].into_iter().chain(statuses.iter().copied());
+    all.map(|status| (status.to_string(), json!({ "$ref": format!("#/components/responses/{status}") })))
+}
+
+/// All problems as components of the document.
+fn problem_responses() -> Value {
+    let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
+    let response = |(status, words): (u16, &str)| {
+        (status.to_string(), json!({ "description": words, "content": content.clone() }))
+    };
+    PROBLEMS.into_iter().map(response).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[cfg(test)]
@@ -156,9 +183,8 @@ mod tests {
     fn references_lead_somewhere() {
         let document = document(&Snapshot::default());
         let text = document.to_string();
-        let names = text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
-        for name in names {
-            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        for address in text.split("\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(document.pointer(address).is_some_and(Value::is_object), "{address}");
         }
     }
 }

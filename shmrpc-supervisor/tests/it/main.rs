@@ -1,6 +1,7 @@
 //! The real `shmrpc-service`, run as a process in a folder of its own, with ephemeral ports. Every wait
 //! has a deadline; what a test starts, it ends.
 
+mod api;
 mod check;
 mod command_line;
 mod control;
@@ -19,6 +20,8 @@ mod replace;
 mod rest;
 mod scaling;
 mod scene;
+#[path = "../../../web/tests/it/schemathesis.rs"]
+mod schemathesis;
 mod systemd;
 mod terminal;
 mod tls;

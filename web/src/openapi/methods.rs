@@ -7,8 +7,8 @@ use shmrpc_core::{
 };
 
 use super::{
-    operations::{answer, json, operation, parameter},
-    types,
+    operations::{CALL_FAILS, LOOK_FAILS, answer, json, operation, parameter},
+    reference, types,
 };
 use crate::{page, snapshot::ServiceSnapshot};
 
@@ -22,7 +22,12 @@ pub(super) fn operations(service: &ServiceSnapshot, method: &MethodDescription) 
         json!({ "type": "integer", "minimum": 1 }),
     );
     let summary = if method.doc.is_empty() { &method.signature } else { &method.doc };
-    let mut by_post = operation(&service.name, summary, std::slice::from_ref(&deadline), responses(method));
+    let parameters = std::slice::from_ref(&deadline);
+    let mut by_post = operation(&service.name, summary, parameters, responses(method), &CALL_FAILS);
+    if let Some(own) = other_encoding(method) {
+        // The service's own error comes in the encoding of the call.
+        by_post["responses"]["422"] = service_error(own);
+    }
     by_post["description"] = json!(format!("`{}{}`", method.name, method.signature));
     by_post["requestBody"] = json!({ "content": request(method) });
     let mut operations = Map::from_iter([("post".to_owned(), by_post)]);
@@ -32,7 +37,8 @@ pub(super) fn operations(service: &ServiceSnapshot, method: &MethodDescription) 
             let content = json!({ "application/json": { "schema": arguments(method) } });
             parameters.push(json!({ "in": "query", "name": "args", "required": !method.params.is_empty(), "content": content }));
         }
-        operations.insert("get".into(), operation(&service.name, summary, &parameters, responses(method)));
+        let by_get = operation(&service.name, summary, &parameters, responses(method), &LOOK_FAILS);
+        operations.insert("get".into(), by_get);
     }
     (address, operations.into())
 }
@@ -64,8 +70,20 @@ fn responses(method: &MethodDescription) -> Value {
         (_, Encoding::Raw) => answer("200", "Items as they come", json!({ own: {} })),
         _ => answer("200", "One JSON value a line as they come", json!({ "application/x-ndjson": {} })),
     };
-    if !matches!(method.encoding, Encoding::Raw | Encoding::Json) {
+    if let Some(own) = other_encoding(method) {
         reply["200"]["content"][own] = json!({});
     }
     reply
+}
+
+/// The content type of a method's own encoding, if it can be called in JSON as well as in that.
+fn other_encoding(method: &MethodDescription) -> Option<&'static str> {
+    let has_two = !matches!(method.encoding, Encoding::Raw | Encoding::Json);
+    has_two.then(|| method.encoding.content_type())
+}
+
+fn service_error(own: &str) -> Value {
+    let problem = json!({ "schema": reference("Problem") });
+    let content = json!({ "application/problem+json": problem, own: {} });
+    json!({ "description": "The service's own error: `service-error`", "content": content })
 }

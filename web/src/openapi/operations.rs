@@ -2,7 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{problem, reference};
+use super::{problems, reference};
+
+/// The statuses of problems of a call by `POST`.
+pub(super) const CALL_FAILS: [u16; 11] = [400, 404, 408, 413, 415, 422, 500, 501, 502, 503, 504];
+/// Those by `GET`.
+pub(super) const LOOK_FAILS: [u16; 10] = [400, 404, 405, 413, 422, 500, 501, 502, 503, 504];
 
 /// All of them.
 pub(super) fn paths() -> Map<String, Value> {
@@ -18,10 +23,11 @@ fn services() -> [(&'static str, Value); 3] {
         "Everything: the daemon, its services, workers and methods",
         &[],
         ok("Snapshot"),
+        &[],
     );
-    let one = operation("Services", "One service", &[service()], ok("ServiceSnapshot"));
+    let one = operation("Services", "One service", &[service()], ok("ServiceSnapshot"), &[400, 404]);
     let document = answer("200", "OpenAPI 3.1", json(json!({ "type": "object" })));
-    let document = operation("Services", "This document", &[], document);
+    let document = operation("Services", "This document", &[], document, &[]);
     [
         ("/api/v1/services", get(&all)),
         ("/api/v1/services/{name}", get(&one)),
@@ -32,19 +38,23 @@ fn services() -> [(&'static str, Value); 3] {
 fn orders() -> [(&'static str, Value); 6] {
     let actions = json!({ "type": "string", "enum": ["start", "stop", "restart", "restart-at-once"] });
     let to = [service(), parameter("path", "action", "The order", actions)];
-    let action = operation("Orders", "Start, stop or restart it", &to, accepted("ServiceSnapshot"));
+    let refusals = [400, 404, 409, 422, 500, 503];
+    let words = "Start, stop or restart it";
+    let action = operation("Orders", words, &to, accepted("ServiceSnapshot"), &refusals);
     let words = "Fix the size of its pool, or leave it to the load";
-    let mut scale = operation("Orders", words, &[service()], accepted("ServiceSnapshot"));
+    let mut scale = operation("Orders", words, &[service()], accepted("ServiceSnapshot"), &refusals);
     scale["requestBody"] = size();
     let done = json!({ "type": "object", "properties": { "done": { "type": "string" } } });
     let done = |words: &str| answer("200", words, json(done.clone()));
-    let reload = operation("Orders", "Read the configuration again", &[], done("What was changed"));
+    let refusals = [422, 500, 503];
+    let words = "Read the configuration again";
+    let reload = operation("Orders", words, &[], done("What was changed"), &refusals);
     let words = "Read the configuration, and change nothing";
-    let check = operation("Orders", words, &[], done("What it would run"));
+    let check = operation("Orders", words, &[], done("What it would run"), &refusals);
     let nothing = || answer("202", "The order is taken", json(json!({ "type": "object" })));
-    let shutdown = operation("Orders", "Stop all services and end the daemon", &[], nothing());
+    let shutdown = operation("Orders", "Stop all services and end the daemon", &[], nothing(), &refusals);
     let words = "End the daemon and leave its workers to the next one";
-    let hand_over = operation("Orders", words, &[], nothing());
+    let hand_over = operation("Orders", words, &[], nothing(), &refusals);
     [
         ("/api/v1/services/{name}/{action}", post(&action)),
         ("/api/v1/services/{name}/scale", post(&scale)),
@@ -59,18 +69,18 @@ fn looking_back() -> [(&'static str, Value); 5] {
     const TAG: &str = "Looking back";
     let mut of_service = vec![service()];
     of_service.extend(history());
-    let of_service = operation(TAG, "Time series of a service", &of_service, ok("HistoryPage"));
-    let of_daemon = operation(TAG, "Time series of the daemon", &history(), ok("HistoryPage"));
-    let events = operation(TAG, "What the daemon has done and seen", &events(), ok("LogPage"));
+    let of_service = operation(TAG, "Time series of a service", &of_service, ok("HistoryPage"), &[400, 404]);
+    let of_daemon = operation(TAG, "Time series of the daemon", &history(), ok("HistoryPage"), &[400]);
+    let events = operation(TAG, "What the daemon has done and seen", &events(), ok("LogPage"), &[400]);
     let mut either = ok("LogPage");
     either["200"]["content"]["text/plain"] = json!({ "schema": { "type": "string" } });
     let mut parameters = lines();
     let formats = json!({ "type": "string", "enum": ["json", "text"] });
     parameters.push(parameter("query", "format", "`text`: as a file", formats));
-    let logs = operation(TAG, "Lines of the console log", &parameters, either);
+    let logs = operation(TAG, "Lines of the console log", &parameters, either, &[400, 404]);
     let text = json!({ "text/plain": { "schema": { "type": "string" } } });
     let text = answer("200", "Text for Prometheus", text);
-    let metrics = operation(TAG, "Counters and gauges for Prometheus", &[], text);
+    let metrics = operation(TAG, "Counters and gauges for Prometheus", &[], text, &[]);
     [
         ("/api/v1/services/{name}/history", get(&of_service)),
         ("/api/v1/history", get(&of_daemon)),
@@ -81,10 +91,16 @@ fn looking_back() -> [(&'static str, Value); 5] {
 }
 
 fn live() -> [(&'static str, Value); 2] {
-    let events = json!({ "text/event-stream": { "schema": { "type": "string" } } });
+    let text = || json!({ "type": "string" });
+    let event = json!({
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": { "event": text(), "data": text(), "id": text() },
+    });
+    let events = json!({ "text/event-stream": { "schema": event } });
     let stream = || answer("200", "Server-sent events", events.clone());
-    let lines = operation("Live", "Lines of the console log as they come", &lines(), stream());
-    let all = operation("Live", "Everything, once a second", &[], stream());
+    let lines = operation("Live", "Lines of the console log as they come", &lines(), stream(), &[400, 404]);
+    let all = operation("Live", "Everything, once a second", &[], stream(), &[]);
     [("/api/v1/logs/stream", get(&lines)), ("/api/v1/stream", get(&all))]
 }
 
@@ -105,11 +121,12 @@ fn any_method(service: &Value) -> Value {
     let method = parameter("path", "method", "The method's name", json!({ "type": "string" }));
     let reply = || answer("200", "The reply", json!({ "*/*": {} }));
     let arguments = json!({ "type": "array", "description": "The arguments" });
-    let mut by_post = operation("Calls", "Call a method", &[service.clone(), method.clone()], reply());
+    let to = [service.clone(), method.clone()];
+    let mut by_post = operation("Calls", "Call a method", &to, reply(), &CALL_FAILS);
     by_post["requestBody"] = json!({ "content": { "application/json": { "schema": arguments } } });
     let args = parameter("query", "args", "A JSON array of the arguments", json!({ "type": "string" }));
-    let by_get =
-        operation("Calls", "Call a method that changes nothing", &[service.clone(), method, args], reply());
+    let to = [service.clone(), method, args];
+    let by_get = operation("Calls", "Call a method that changes nothing", &to, reply(), &LOOK_FAILS);
     json!({ "get": by_get, "post": by_post })
 }
 
@@ -180,8 +197,17 @@ pub(super) fn parameter(place: &str, name: &str, description: &str, schema: Valu
     json!({ "in": place, "name": name, "description": description, "required": place == "path", "schema": schema })
 }
 
-pub(super) fn operation(tag: &str, summary: &str, parameters: &[Value], mut responses: Value) -> Value {
-    responses["default"] = problem();
+/// `fails`: the statuses of problems with which it may answer, beside those of who may not come in.
+pub(super) fn operation(
+    tag: &str,
+    summary: &str,
+    parameters: &[Value],
+    mut responses: Value,
+    fails: &[u16],
+) -> Value {
+    for (status, problem) in problems(fails) {
+        responses[status] = problem;
+    }
     json!({ "tags": [tag], "summary": summary, "parameters": parameters, "responses": responses })
 }
 
