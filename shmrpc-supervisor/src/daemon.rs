@@ -219,15 +219,15 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
     }
     daemon.services.iter_mut().for_each(Supervised::leave_group);
     doors.close().await;
-    if let Some(echo) = echo {
-        echo.close().await;
-    }
     // The folder is still ours: a daemon that takes over finds the history's file free.
     let flushing = tokio::task::spawn_blocking(move || {
         history.close();
         files.flush(Duration::from_secs(2));
     });
     let _late = flushing.await;
+    if let Some(echo) = echo {
+        echo.close().await;
+    }
     Ok(())
 }
 

@@ -248,6 +248,8 @@ fn logs_and_events_are_shown_chosen_and_followed() {
     let (_, out, _) = shmrpc(&scene, &["logs", "--pid", &pid, "--json", "-n", "1"]);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["service"], "probe");
     assert_eq!(shmrpc(&scene, &["logs", "nobody"]).0, 3);
+    assert_eq!(shmrpc(&scene, &["logs", "--since", "1h", "--grep", "one"]).1.lines().count(), 1);
+    assert_eq!(shmrpc(&scene, &["logs", "--level", "critical", "--grep", "one"]).1, "");
 
     let logs = Following::start(&scene, &["logs", "-f", "probe", "--stream", "stdout", "-n", "1"]);
     let events = Following::start(&scene, &["events", "-f", "talker"]);

@@ -188,8 +188,16 @@ fn lines() -> Vec<Value> {
         limit(),
         parameter("query", "service", "Of that service", json!({ "type": "string" })),
         parameter("query", "stream", "From there", reference("LogStream")),
+        parameter(
+            "query",
+            "level",
+            "Of services' own logs, those that matter as much or more",
+            json!({ "type": "string", "enum": ["debug", "info", "warning", "error", "critical"] }),
+        ),
         parameter("query", "pid", "Of that process", json!({ "type": "integer", "minimum": 0 })),
         parameter("query", "text", "That contain that", json!({ "type": "string" })),
+        time("from", "The first moment"),
+        time("to", "The last moment"),
     ]
 }
 

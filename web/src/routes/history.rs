@@ -1,9 +1,6 @@
 //! What was: time series of a service, of one of its workers or of the daemon, and events.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -13,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    logs::{DEFAULT_LINES, MAX_LINES},
+    logs::{DEFAULT_LINES, MAX_LINES, absolute, now_ms},
     services::NO_STORE,
 };
 use crate::{
@@ -122,16 +119,6 @@ pub(super) async fn events(
         limit: wanted.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES),
     };
     Ok((NO_STORE, PlainJson(shared.daemon.events(query).await)).into_response())
-}
-
-/// A time of a request: since 1970, or before now if it is negative.
-fn absolute(time_ms: i64, now_ms: u64) -> u64 {
-    u64::try_from(time_ms).unwrap_or_else(|_| now_ms.saturating_sub(time_ms.unsigned_abs()))
-}
-
-fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn refused(detail: String) -> Problem {

@@ -1,6 +1,9 @@
 //! The console log, page by page; [`super::streams`] has it live.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     extract::{Query, State},
@@ -43,6 +46,10 @@ pub(super) struct Wanted {
     pub(super) pid: Option<u32>,
     /// Those that contain that.
     pub(super) text: Option<String>,
+    /// Those that came at that time or later, in ms since 1970, or before now if it is negative.
+    pub(super) from: Option<i64>,
+    /// Those that came at that time or before.
+    pub(super) to: Option<i64>,
     /// How they are sent.
     #[serde(default)]
     format: Format,
@@ -81,6 +88,8 @@ impl Wanted {
             || self.level.is_some()
             || self.pid.is_some()
             || self.text.is_some()
+            || self.from.is_some()
+            || self.to.is_some()
     }
 
     /// Whether that line is one of them.
@@ -99,10 +108,23 @@ impl Wanted {
         }
         // All that are kept: there may be few among many.
         let mut page = daemon.log_since(after, usize::MAX);
-        page.lines.retain(|line| self.keeps(line));
+        let now_ms = now_ms();
+        let from_ms = self.from.map_or(0, |from| absolute(from, now_ms));
+        let to_ms = self.to.map_or(u64::MAX, |to| absolute(to, now_ms));
+        page.lines.retain(|line| (from_ms..=to_ms).contains(&line.time_ms) && self.keeps(line));
         page.cut(after, limit);
         page
     }
+}
+
+/// A time of a request: since 1970, or before now if it is negative.
+pub(super) fn absolute(time_ms: i64, now_ms: u64) -> u64 {
+    u64::try_from(time_ms).unwrap_or_else(|_| now_ms.saturating_sub(time_ms.unsigned_abs()))
+}
+
+pub(super) fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Lines with their cursors; the last one's is the next request's `after`.

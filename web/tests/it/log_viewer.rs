@@ -112,7 +112,7 @@ fn log_viewer_traversal_and_escapes() {
 }
 
 #[test]
-fn lines_of_services_own_logs_are_chosen_by_how_much_they_matter() {
+fn lines_are_chosen_by_their_time_and_those_of_services_own_logs_by_how_much_they_matter() {
     let server = TestServer::start();
     for (stream, text) in [
         (LogStream::Log, "info: as ever"),
@@ -126,6 +126,16 @@ fn lines_of_services_own_logs_are_chosen_by_how_much_they_matter() {
     let lines = answer.json()["lines"].as_array().unwrap().clone();
     let texts: Vec<&str> = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["error: disk on fire", "warning: low on tea"]);
+    let count = |query: &str| {
+        let answer = get(server.address, &format!("/api/v1/logs?pid=7&{query}")).json();
+        answer["lines"].as_array().unwrap().len()
+    };
+    let to_come = u64::MAX >> 1;
+    assert_eq!(
+        (count("from=-600000"), count(&format!("from={to_come}")), count(&format!("to={to_come}"))),
+        (4, 0, 4)
+    );
+    assert_eq!((count("to=-600000"), count("to=1"), count("from=-600000&level=error")), (0, 0, 1));
     let wrong = get(server.address, "/api/v1/logs?level=loud");
     assert_eq!((wrong.status, wrong.json()["detail"].as_str().unwrap().contains("critical")), (400, true));
 }

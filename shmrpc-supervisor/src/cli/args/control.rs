@@ -82,6 +82,12 @@ pub(in crate::cli) struct LogsArgs {
     /// So many of the newest lines, at most.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub(in crate::cli) lines: usize,
+    /// Only lines of the last so long: 2s, 10m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(in crate::cli) since: Option<Duration>,
+    /// Only lines of services' own logs that matter as much, or more.
+    #[arg(long, value_name = "LEVEL", value_parser = ["debug", "info", "warning", "error", "critical"])]
+    pub(in crate::cli) level: Option<String>,
     /// Only lines that contain this.
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) grep: Option<String>,

@@ -1,6 +1,9 @@
 //! `shmrpc logs` and `shmrpc events`: lines that are there, and with `-f` those that come.
 
-use std::io::{BufRead, BufReader, Write};
+use std::{
+    io::{BufRead, BufReader, Write},
+    time::Duration,
+};
 
 use shmrpc_web::{LogLine, LogPage, LogStream, log::utc};
 
@@ -18,8 +21,15 @@ pub(in crate::cli) fn logs(args: &LogsArgs, control: &Control, out: &mut dyn Wri
         control.service(service)?;
     }
     let pid = args.pid.map(|pid| pid.to_string());
-    let chosen = [("service", &args.service), ("text", &args.grep), ("stream", &args.stream), ("pid", &pid)];
+    let chosen = [
+        ("service", &args.service),
+        ("text", &args.grep),
+        ("stream", &args.stream),
+        ("level", &args.level),
+        ("pid", &pid),
+    ];
     query.extend(chosen.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
+    query.extend(args.since.map(since));
     let query = http::query(&query);
     run(&format!("logs?{query}"), &query, args.follow, args.json, control, out)
 }
@@ -34,11 +44,14 @@ pub(in crate::cli) fn events(
         control.service(service)?;
         query.push(("service", service.clone()));
     }
-    let since = args.since.map(|since| ("from", format!("-{}", since.as_millis())));
-    let kept: Vec<_> = query.iter().cloned().chain(since).collect();
+    let kept: Vec<_> = query.iter().cloned().chain(args.since.map(since)).collect();
     // Those of earlier daemons are kept apart from the log; new ones are lines of it.
     query.push(("stream", "daemon".to_owned()));
     run(&format!("events?{}", http::query(&kept)), &http::query(&query), args.follow, args.json, control, out)
+}
+
+fn since(time: Duration) -> (&'static str, String) {
+    ("from", format!("-{}", time.as_millis()))
 }
 
 /// Prints the page `kept`, and then, if they are followed, the lines that `coming` chooses.
