@@ -53,8 +53,12 @@ async function give(address, service, words, tell) {
   }
 }
 
+/** @type {(isSure: boolean) => void} answers the question that was asked last */
+let answer = () => {};
+
 /**
- * Asks in the page's dialog; the focus returns to the button by itself.
+ * Asks in the page's dialog; the focus returns to the button by itself. Browsers tell of a closed dialog with the next
+ * frame: it may have been opened again by then, for another question.
  * @param {string} question
  * @param {HTMLButtonElement} button
  * @returns {Promise<boolean>}
@@ -63,12 +67,16 @@ function isSure(question, button) {
   const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("question"));
   const text = /** @type {HTMLElement} */ (document.getElementById("question-text"));
   const yes = /** @type {HTMLElement} */ (document.getElementById("question-yes"));
+  answer(false);
   text.textContent = question;
   yes.textContent = button.firstChild?.textContent ?? "Yes";
   dialog.returnValue = "no";
+  dialog.onclose = () => {
+    if (!dialog.open) answer(dialog.returnValue === "yes");
+  };
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    answer = resolve;
   });
 }
 

@@ -15,7 +15,9 @@ use nix::{fcntl::OFlag, sys::mman, sys::stat::Mode};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::slots::Kept;
-pub(super) use self::slots::{ENTRY_BYTES, decode, encode};
+pub(super) use self::slots::ENTRY_BYTES;
+#[cfg(feature = "fuzzing")]
+pub(super) use self::slots::{decode, encode};
 use self::slots::{read_bytes, read_slots, text_of, write_slot};
 use crate::{
     process::{ProcessStamp, random_u64},
