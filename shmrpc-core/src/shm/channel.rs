@@ -233,6 +233,12 @@ impl Channel {
         self.region.prefetch(at + LINE);
     }
 
+    /// Who watches for the reply in a slot, all in its first line, asks for the next line at each look: if both have been
+    /// written, both come at once.
+    pub(crate) fn expect_rest_of_reply(&self, slot: u16) {
+        self.region.prefetch(self.slot_offset(slot) + REPLY * 8 + LINE);
+    }
+
     /// Appends a slot to the ring as call number `index`.
     pub(crate) fn publish(&self, index: u32, slot: u16) {
         let entry = u64::from(index.wrapping_add(1)) << 32 | u64::from(slot);
@@ -307,21 +313,36 @@ impl Channel {
         self.region.prefetch_exclusive(at + REPLY * 8 + LINE);
     }
 
+    /// Call `index` may soon be there, and will be answered: the client has the reply's lines, having read what was
+    /// there before.
+    pub(crate) fn expect_to_answer(&self, index: u32) {
+        let at = self.slot_offset(self.natural_slot(index)) + REPLY * 8;
+        self.region.prefetch_exclusive(at);
+        self.region.prefetch_exclusive(at + LINE);
+    }
+
+    /// As [`Self::has_work`], for who watches: asks for the call's second line with the first, see
+    /// [`Self::expect_rest_of_reply`].
+    pub(crate) fn work_arrives(&self) -> bool {
+        let next = self.next_unclaimed();
+        self.region.prefetch(self.slot_offset(self.natural_slot(next)) + LINE);
+        self.has_call(next)
+    }
+
     /// Whether the ring has a call that nobody has claimed.
     pub(crate) fn has_work(&self) -> bool {
-        let next = self.next_unclaimed();
+        self.has_call(self.next_unclaimed())
+    }
+
+    fn has_call(&self, index: u32) -> bool {
         // Pairs with the Release store in `publish`.
-        (self.entry(next).load(Ordering::Acquire) >> 32) as u32 == next.wrapping_add(1)
+        (self.entry(index).load(Ordering::Acquire) >> 32) as u32 == index.wrapping_add(1)
     }
 
     /// How many calls nobody has claimed, as far as they can be seen from outside while others claim.
     pub(crate) fn waiting(&self) -> usize {
         let next = self.next_unclaimed();
-        let is_there = |offset: &u32| {
-            let index = next.wrapping_add(*offset);
-            (self.entry(index).load(Ordering::Acquire) >> 32) as u32 == index.wrapping_add(1)
-        };
-        (0..self.slots as u32).take_while(is_there).count()
+        (0..self.slots as u32).take_while(|offset| self.has_call(next.wrapping_add(*offset))).count()
     }
 
     /// Claims the next call, if there is one.

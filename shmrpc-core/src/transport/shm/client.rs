@@ -17,7 +17,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -185,11 +185,10 @@ impl ShmClient {
         Ok(client)
     }
 
-    /// Lists this connection first and looks for workers afterwards; a worker does the same the other way
-    /// round, so one of the two sees the other.
+    /// Lists this connection and dials the workers that are listed then. One that comes later finds the connection listed.
     fn list_and_dial(&self) -> std::io::Result<()> {
         let shared = &self.shared;
-        shared.node.publish(Entry {
+        let workers = shared.node.join_as(Entry {
             role: Role::Client,
             service: shared.service.clone(),
             id: shared.id,
@@ -198,8 +197,6 @@ impl ShmClient {
             board: 0,
         })?;
         kill_point("connect.listed");
-        let entries = shared.node.directory().entries()?;
-        let workers = entries.iter().filter(|e| e.role == Role::Worker && e.service == shared.service);
         for worker in workers {
             // One that is still starting dials us; one that is dead does not answer.
             if worker.board == 0 {
@@ -359,10 +356,15 @@ struct Patience {
     /// Moving average of recent waits for workers that were awake, in nanoseconds.
     mean_wait_ns: AtomicU64,
     refusals: AtomicU64,
+    /// Answers that tasks have taken which were under way beside others.
+    answers: AtomicU32,
 }
 
 impl Patience {
-    const BUDGET: Duration = Duration::from_micros(20);
+    /// While answers take no longer than this in the mean, it pays to watch for the next.
+    const PAYING_WAIT_NS: u64 = 20_000;
+    /// For how long: through most interruptions of a worker, as the worker does through a client's.
+    const BUDGET: Duration = Duration::from_micros(60);
     /// While it does not seem to pay, every so many calls are watched for all the same.
     const TRIAL_EVERY: u64 = 16;
 
@@ -370,13 +372,22 @@ impl Patience {
         if online_cpus() == 1 {
             return Duration::ZERO;
         }
-        if self.mean_wait_ns.load(Ordering::Relaxed) < Self::BUDGET.as_nanos() as u64 {
+        if self.mean_wait_ns.load(Ordering::Relaxed) < Self::PAYING_WAIT_NS {
             return Self::BUDGET;
         }
         // Two threads that count at the same time may lose one; nothing depends on it.
         let refusals = self.refusals.load(Ordering::Relaxed).wrapping_add(1);
         self.refusals.store(refusals, Ordering::Relaxed);
         if refusals.is_multiple_of(Self::TRIAL_EVERY) { Self::BUDGET } else { Duration::ZERO }
+    }
+
+    fn answers(&self) -> u32 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Of two threads that count at the same time one may be lost here, too.
+    fn note_answer(&self) {
+        self.answers.store(self.answers().wrapping_add(1), Ordering::Relaxed);
     }
 
     fn learn(&self, waited_ns: u64) {

@@ -8,17 +8,28 @@
 //! process is dead is removed by whoever notices. The last to leave removes the segment.
 
 mod slots;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::HashSet, fs::File, io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use nix::{fcntl::OFlag, sys::mman, sys::stat::Mode};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::slots::Kept;
 pub(super) use self::slots::ENTRY_BYTES;
+pub(crate) use self::slots::Kept;
+pub(super) use self::slots::decode;
 #[cfg(feature = "fuzzing")]
-pub(super) use self::slots::{decode, encode};
-use self::slots::{read_bytes, read_slots, text_of, write_slot};
+pub(super) use self::slots::encode;
+use self::slots::{is_free, may_be, read_bytes, read_slots, sum_of, text_of, write_slot};
 use crate::{
     process::{ProcessStamp, random_u64},
     runtime_dir::RuntimeDir,
@@ -76,6 +87,13 @@ impl Directory {
         }
     }
 
+    /// What the directory looked like, to tell later whether somebody has changed it; `None` without one. What is written
+    /// through a mapping does not show.
+    pub(crate) fn look(&self) -> Option<Look> {
+        let meta = self.open_segment().ok()??.metadata().ok()?;
+        Some(Look { inode: meta.ino(), len_bytes: meta.len(), changed: (meta.mtime(), meta.mtime_nsec()) })
+    }
+
     /// Those of the entries with these sums that are not listed, or not rightly. Everybody asks now and then for his
     /// own: nothing is encoded or decoded for it.
     pub(crate) fn missing(&self, mut sums: HashSet<u64>) -> io::Result<HashSet<u64>> {
@@ -85,8 +103,9 @@ impl Directory {
         let _lock = self.dir.lock(LOCK_TIMEOUT)?;
         if let Some(file) = self.open_segment()? {
             for slot in read_bytes(&file)?.chunks_exact(ENTRY_BYTES) {
-                if let Some((_, sum)) = text_of(slot) {
-                    sums.remove(&sum);
+                // Of the others' entries no sum is computed.
+                if sums.contains(&sum_of(slot)) && text_of(slot).is_some() {
+                    sums.remove(&sum_of(slot));
                 }
             }
         }
@@ -133,6 +152,36 @@ impl Directory {
         self.edit(|_| (Edit { add: vec![entry.clone()], remove: vec![entry.id] }, ()))
     }
 
+    /// Adds the entry of somebody who was not listed before, and says which workers of the same service are listed now.
+    pub(crate) fn join(&self, entry: &Entry) -> io::Result<Vec<Entry>> {
+        let is_wanted = |other: &Entry| other.role == Role::Worker && other.service == entry.service;
+        if let Some(workers) = self.join_where_free(entry, is_wanted)? {
+            return Ok(workers);
+        }
+        self.edit(|present| {
+            let workers = present.iter().filter(|other| is_wanted(other)).cloned().collect();
+            (Edit { add: vec![entry.clone()], remove: Vec::new() }, workers)
+        })
+    }
+
+    /// The short way, if a slot is free: of those who are no workers, and may be thousands, nothing is decoded.
+    fn join_where_free(
+        &self,
+        entry: &Entry,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> io::Result<Option<Vec<Entry>>> {
+        let _lock = self.dir.lock(LOCK_TIMEOUT)?;
+        kill_point("directory.locked");
+        let Some(file) = self.open_segment()? else { return Ok(None) };
+        let bytes = read_bytes(&file)?;
+        let slots = || bytes.chunks_exact(ENTRY_BYTES);
+        let Some(free) = slots().position(is_free) else { return Ok(None) };
+        let workers = slots().filter(|slot| may_be(slot, Role::Worker)).filter_map(decode).filter(is_wanted);
+        write_slot(&file, free, Some(entry))?;
+        kill_point("directory.entry_written");
+        Ok(Some(workers.collect()))
+    }
+
     /// Removes entries by id. Where only the dead remain, nobody would remove what they left: it goes too.
     pub(crate) fn withdraw(&self, ids: Vec<u64>) -> io::Result<()> {
         let is_deserted = self.edit(|present| {
@@ -149,8 +198,12 @@ impl Directory {
     /// nobody lists yet is not taken for one that nobody listens to.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         self.edit(|present| {
-            let (alive, dead): (Vec<_>, Vec<_>) =
-                present.iter().partition(|e| self.is_alive(&e.process, &e.node));
+            // A process may have thousands of connections, and is asked for once.
+            let mut known = HashMap::new();
+            let (alive, dead): (Vec<_>, Vec<_>) = present.iter().partition(|entry| {
+                let is_alive = || self.is_alive(&entry.process, &entry.node);
+                *known.entry((entry.process, &entry.node)).or_insert_with(is_alive)
+            });
             self.sweep_segments();
             let linked = self.segment_name();
             for name in file_names(&self.dir.short_path(".")) {
@@ -215,7 +268,7 @@ impl Directory {
             Err(error) => return Err(error.into()),
         };
         let meta = file.metadata()?;
-        let ours = std::os::unix::fs::MetadataExt::uid(&meta) == nix::unistd::geteuid().as_raw();
+        let ours = meta.uid() == nix::unistd::geteuid().as_raw();
         let whole = meta.len() >= ENTRY_BYTES as u64 && meta.len() <= MAX_BYTES;
         Ok((ours && whole).then_some(file))
     }
@@ -287,6 +340,14 @@ impl Directory {
     }
 }
 
+/// See [`Directory::look`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    inode: u64,
+    len_bytes: u64,
+    changed: (i64, i64),
+}
+
 /// What a change adds and removes; removals come first.
 #[derive(Default)]
 pub(crate) struct Edit {
@@ -320,127 +381,4 @@ fn knock(path: &Path) -> Option<nix::Error> {
     let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
     let address = UnixAddr::new(path).ok()?;
     connect(std::os::fd::AsRawFd::as_raw_fd(&probe), &address).err()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::AsRawFd;
-
-    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, listen};
-
-    use super::*;
-
-    fn scratch(name: &str) -> (std::path::PathBuf, Directory) {
-        let path = std::env::temp_dir().join(format!("shmrpc-test-{}-{name}", std::process::id()));
-        let dir = Arc::new(RuntimeDir::open(&path).unwrap());
-        (path, Directory::new(dir))
-    }
-
-    fn entry(id: u64) -> Entry {
-        Entry {
-            role: Role::Client,
-            service: "echo_serv".into(),
-            id,
-            node: format!("{id:032x}"),
-            process: ProcessStamp::current(),
-            board: 0,
-        }
-    }
-
-    #[test]
-    fn it_grows_and_leaves_nothing() {
-        let (path, directory) = scratch("grows");
-        for id in 1..=150 {
-            directory.publish(&entry(id)).unwrap();
-        }
-        assert_eq!(directory.entries().unwrap().len(), 150);
-        let segment = directory.segment_name().unwrap();
-        directory.withdraw((1..=150).collect()).unwrap();
-        assert!(directory.entries().unwrap().is_empty());
-        assert!(!std::path::Path::new("/dev/shm").join(segment).exists());
-        std::fs::remove_dir(&path).unwrap();
-    }
-
-    #[test]
-    fn who_is_not_listed_rightly_is_missing() {
-        let (path, directory) = scratch("missing");
-        let sum = |entry: &Entry| Kept::new(entry.clone()).unwrap().sum;
-        let missing = |entries: &[Entry]| directory.missing(entries.iter().map(sum).collect()).unwrap();
-        assert_eq!(missing(&[entry(1)]), HashSet::from([sum(&entry(1))]));
-        directory.publish(&entry(1)).unwrap();
-        directory.publish(&entry(2)).unwrap();
-        assert_eq!(missing(&[entry(1), entry(3)]), HashSet::from([sum(&entry(3))]));
-        let changed = Entry { board: 5, ..entry(2) };
-        assert_eq!(missing(std::slice::from_ref(&changed)), HashSet::from([sum(&changed)]));
-        directory.withdraw(vec![1, 2]).unwrap();
-        std::fs::remove_dir(&path).unwrap();
-    }
-
-    #[test]
-    fn a_truncated_segment_is_made_anew() {
-        let (path, directory) = scratch("truncated");
-        directory.publish(&entry(1)).unwrap();
-        let segment = std::path::Path::new("/dev/shm").join(directory.segment_name().unwrap());
-        File::options().write(true).open(&segment).unwrap().set_len(0).unwrap();
-        assert!(directory.entries().unwrap().is_empty());
-        directory.publish(&entry(2)).unwrap();
-        assert_eq!(directory.entries().unwrap(), [entry(2)]);
-        directory.withdraw(vec![2]).unwrap();
-        std::fs::remove_dir(&path).unwrap();
-    }
-
-    #[test]
-    fn the_dead_are_swept() {
-        let (path, directory) = scratch("swept");
-        let mut dead = entry(7);
-        dead.process.start_ticks += 1;
-        directory.publish(&dead).unwrap();
-        directory.publish(&entry(8)).unwrap();
-        directory.sweep().unwrap();
-        assert_eq!(directory.entries().unwrap(), [entry(8)]);
-        directory.withdraw(vec![8]).unwrap();
-        std::fs::remove_dir(&path).unwrap();
-    }
-
-    #[test]
-    fn a_directory_in_the_folder_stays_there_and_leaves_nothing() {
-        let (path, directory) = scratch("in-folder");
-        // As if somebody had made one for whom the folder is a mount; that it is lost harms nobody.
-        std::os::unix::fs::symlink("entries.lost", path.join(LINK)).unwrap();
-        std::fs::write(path.join("entries.unlinked"), "whose maker has died").unwrap();
-        for id in 1..=150 {
-            directory.publish(&entry(id)).unwrap();
-        }
-        assert_eq!(directory.entries().unwrap().len(), 150);
-        directory.sweep().unwrap();
-        let mut names: Vec<String> = file_names(&path).collect();
-        names.sort();
-        assert_eq!(names, [LINK.to_owned(), directory.segment_name().unwrap()]);
-        assert!(names[1].starts_with(IN_FOLDER));
-        directory.withdraw((1..=150).collect()).unwrap();
-        std::fs::remove_dir(&path).unwrap();
-    }
-
-    #[test]
-    fn a_process_of_another_pid_namespace_lives_as_long_as_its_socket() {
-        let (path, directory) = scratch("foreign");
-        let process = ProcessStamp { namespace: 1, ..ProcessStamp::current() };
-        let foreign = Entry { process, ..entry(9) };
-        let socket = path.join(format!("{}.sock", foreign.node));
-        let kind = (AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_NONBLOCK);
-        let listener = nix::sys::socket::socket(kind.0, kind.1, kind.2, None).unwrap();
-        bind(listener.as_raw_fd(), &UnixAddr::new(&socket).unwrap()).unwrap();
-        listen(&listener, Backlog::new(1).unwrap()).unwrap();
-        directory.publish(&entry(8)).unwrap();
-        directory.publish(&foreign).unwrap();
-        directory.sweep().unwrap();
-        assert_eq!(directory.entries().unwrap(), [entry(8), foreign]);
-        assert_eq!(accept(listener.as_raw_fd()), Err(nix::Error::EAGAIN), "it does not notice");
-        drop(listener);
-        directory.sweep().unwrap();
-        assert_eq!(directory.entries().unwrap(), [entry(8)]);
-        assert!(!socket.exists());
-        directory.withdraw(vec![8]).unwrap();
-        std::fs::remove_dir(&path).unwrap();
-    }
 }

@@ -24,7 +24,7 @@ use nix::sys::{
 };
 
 use super::{
-    directory::{Directory, Entry, Kept, LOCK_TIMEOUT},
+    directory::{Directory, Entry, Kept, LOCK_TIMEOUT, Look},
     hub::{Bell, Hub},
     link::{Arrival, Link},
     message::Message,
@@ -113,6 +113,28 @@ struct Core {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the watcher knows of the directory since it has read it.
+#[derive(Default)]
+struct Seen {
+    look: Option<Look>,
+    ticks: u32,
+}
+
+impl Seen {
+    /// A directory that looks as before is read once a minute all the same: who writes through a mapping leaves no trace,
+    /// nor who writes in the same tick of the kernel.
+    const READ_EVERY: u32 = 12;
+
+    fn must_read(&mut self, look: Option<Look>) -> bool {
+        self.ticks += 1;
+        let is_same = look.is_some() && look == self.look && self.ticks < Self::READ_EVERY;
+        if !is_same {
+            *self = Self { look, ticks: 0 };
+        }
+        !is_same
+    }
 }
 
 static NODES: Mutex<Vec<(PathBuf, u32, Weak<Node>)>> = Mutex::new(Vec::new());
@@ -217,6 +239,13 @@ impl Node {
         self.core.directory.publish(&entry).inspect_err(|_| self.keep_not(id))
     }
 
+    /// Lists a new connection in the directory and keeps it there; says which workers of its service are listed.
+    pub(crate) fn join_as(&self, entry: Entry) -> io::Result<Vec<Entry>> {
+        let id = entry.id;
+        self.keep(entry.clone())?;
+        self.core.directory.join(&entry).inspect_err(|_| self.keep_not(id))
+    }
+
     /// Keeps an entry listed that has been published already.
     pub(crate) fn keep(&self, entry: Entry) -> io::Result<()> {
         let new = Kept::new(entry)?;
@@ -317,6 +346,7 @@ impl Core {
     fn watch(self: &Arc<Self>) {
         let mut events = [EpollEvent::empty(); 64];
         let mut next_tick = Instant::now() + TICK;
+        let mut seen = Seen::default();
         let mut next_sweep = None;
         while !self.stopping.load(Ordering::Acquire) {
             let next = next_sweep.map_or(next_tick, |at| next_tick.min(at));
@@ -342,7 +372,7 @@ impl Core {
             }
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
-                self.tick();
+                self.tick(&mut seen);
             }
         }
     }
@@ -400,14 +430,16 @@ impl Core {
     }
 
     /// Puts back what a truncated or lost directory no longer lists, and lets parties look around.
-    fn tick(&self) {
-        let sums = lock(&self.kept).iter().map(|kept| kept.sum).collect();
-        let missing = self.directory.missing(sums).unwrap_or_default();
-        let is_missing = |kept: &&Kept| missing.contains(&kept.sum);
-        let missing: Vec<Entry> =
-            lock(&self.kept).iter().filter(is_missing).map(|kept| kept.entry.clone()).collect();
-        for entry in missing {
-            let _ = self.directory.publish(&entry);
+    fn tick(&self, seen: &mut Seen) {
+        if seen.must_read(self.directory.look()) {
+            let sums = lock(&self.kept).iter().map(|kept| kept.sum).collect();
+            let missing = self.directory.missing(sums).unwrap_or_default();
+            let is_missing = |kept: &&Kept| missing.contains(&kept.sum);
+            let missing: Vec<Entry> =
+                lock(&self.kept).iter().filter(is_missing).map(|kept| kept.entry.clone()).collect();
+            for entry in missing {
+                let _ = self.directory.publish(&entry);
+            }
         }
         let parties: Vec<_> = lock(&self.parties).iter().filter_map(Weak::upgrade).collect();
         for party in parties {

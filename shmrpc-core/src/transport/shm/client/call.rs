@@ -240,6 +240,7 @@ impl Flight {
         loop {
             // Several looks to one at the clock, which takes longer than they do.
             for _ in 0..4 {
+                lane.channel.expect_rest_of_reply(self.key.slot);
                 if lane.channel.is_answered(self.key.slot, self.index) {
                     shared.patience.learn(now.ns_since(began));
                     return true;

@@ -3,7 +3,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use super::{Entry, MAX_BYTES};
+use super::{Entry, MAX_BYTES, Role};
 use crate::shm::kill_point::kill_point;
 
 pub(in crate::transport::shm) const ENTRY_BYTES: usize = 512;
@@ -40,16 +40,36 @@ pub(in crate::transport::shm) fn encode(entry: &Entry) -> io::Result<[u8; ENTRY_
     Ok(bytes)
 }
 
-/// The text in a slot and its sum, unless the slot is free or was torn by the death of its writer.
-pub(super) fn text_of(slot: &[u8]) -> Option<(&[u8], u64)> {
+/// The sum that a slot says it has.
+pub(super) fn sum_of(slot: &[u8]) -> u64 {
+    u64::from_le_bytes(slot[4..12].try_into().expect("eight bytes"))
+}
+
+/// The text in a slot, unless the slot is free or was torn by the death of its writer.
+pub(super) fn text_of(slot: &[u8]) -> Option<&[u8]> {
     let len = u32::from_le_bytes(slot[..4].try_into().ok()?) as usize;
     let text = slot.get(12..12 + len).filter(|text| !text.is_empty())?;
-    let sum = u64::from_le_bytes(slot[4..12].try_into().ok()?);
-    (crate::method::fnv1a_64(text) == sum).then_some((text, sum))
+    (crate::method::fnv1a_64(text) == sum_of(slot)).then_some(text)
+}
+
+/// Whether nothing has been written to a slot, or its entry has been removed. One that is torn is free as well, but not
+/// for who asks this.
+pub(super) fn is_free(slot: &[u8]) -> bool {
+    slot[..12] == [0; 12]
+}
+
+/// Whether a slot may hold an entry of that role: most that do not are told without decoding them.
+pub(super) fn may_be(slot: &[u8], role: Role) -> bool {
+    let word: &[u8] = match role {
+        Role::Worker => b"\"worker\"",
+        Role::Client => b"\"client\"",
+        Role::Observer => b"\"observer\"",
+    };
+    slot.windows(word.len()).any(|window| window == word)
 }
 
 pub(in crate::transport::shm) fn decode(slot: &[u8]) -> Option<Entry> {
-    text_of(slot).and_then(|(text, _)| serde_json::from_slice(text).ok())
+    serde_json::from_slice(text_of(slot)?).ok()
 }
 
 /// An entry that somebody keeps listed.

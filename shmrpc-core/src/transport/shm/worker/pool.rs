@@ -29,14 +29,19 @@ use crate::transport::shm::hub::Bell;
 
 /// A sleeper looks by itself so often: a wake-up that died with its sender costs at most this.
 const SLEEP_SLICE: Duration = Duration::from_millis(500);
-/// How long a thread watches its ring when calls have lately come sooner than that.
-const SPIN_BUDGET: Duration = Duration::from_micros(20);
+/// While calls are no further apart than this in the mean, it pays to watch for the next.
+const PAYING_GAP_NS: u64 = 20_000;
+/// How long a thread watches its ring as long as that pays: about as long as a virtual machine needs to wake a thread on
+/// another processor. A shorter watch ends at each interruption of the client, of which there are a thousand a second, and
+/// costs two wake-ups every time.
+const SPIN_BUDGET: Duration = Duration::from_micros(60);
+/// How long a client may need from being woken to its next call: a watch for that is never longer.
+const RETURN_MAX_NS: u64 = 200_000;
 /// While calls come one by one and each has to wake both sides, they seem further apart than they would be if
-/// both watched: now and then a thread watches for so long to find out.
-const TRIAL_BUDGET: Duration = Duration::from_micros(50);
-/// Every so many sleeps, as long as calls are no further apart than [`TRIAL_GAP_NS`].
+/// both watched: every so many sleeps a thread watches for as long as the last gap, to find out.
 const TRIAL_EVERY: u32 = 8;
-const TRIAL_GAP_NS: u64 = 200_000;
+/// Unless that was longer than this.
+const TRIAL_GAP_NS: u64 = 400_000;
 /// How long a thread that was woken looks for what it was woken for.
 const ARRIVAL_BUDGET: Duration = Duration::from_micros(10);
 /// An attendant that claims nothing for so long runs a handler: others may take calls from its ring.
@@ -83,6 +88,10 @@ pub(super) struct PoolThread<'a> {
     /// Moving average of the time between two calls, sleeping included.
     mean_gap_ns: u64,
     last_gap_ns: u64,
+    /// The client of the attended ring has been woken for the last answer.
+    woke_client: bool,
+    /// How long a client that had been woken needed until its next call, lately.
+    return_ns: u64,
     last_call_ns: u64,
     sleeps: u32,
     /// Woken, and nothing found yet.
@@ -114,6 +123,8 @@ impl<'a> PoolThread<'a> {
             reckoned: Reckoned::new(),
             mean_gap_ns: 0,
             last_gap_ns: u64::MAX,
+            woke_client: false,
+            return_ns: RETURN_MAX_NS / 2,
             last_call_ns: 0,
             sleeps: 0,
             woken: false,
@@ -181,6 +192,7 @@ impl<'a> PoolThread<'a> {
     /// Runs a call that was claimed, and takes the time.
     fn run(&mut self, seat: &Arc<Seat>, claimed: Claimed) {
         self.woken = false;
+        self.woke_client = false;
         let begun = self.clock;
         // Late by the error of the reckoning: no call is refused before its time.
         let now_ns = self.reckoned.at(begun) - Reckoned::ERROR_NS;
@@ -297,7 +309,7 @@ impl<'a> PoolThread<'a> {
         if std::mem::take(&mut self.owed)
             && let Some(seat) = &self.attended
         {
-            tell(seat);
+            self.woke_client = tell(seat);
         }
     }
 
@@ -317,11 +329,15 @@ impl<'a> PoolThread<'a> {
         if budget.is_zero() {
             return false;
         }
+        let is_trial = !self.watching_pays() && !self.woken;
         self.mark_cpu();
+        if let Some(seat) = &self.attended {
+            seat.channel.expect_to_answer(seat.channel.next_unclaimed());
+        }
         let mut looks = 0_u32;
         loop {
             // Several looks to one at the clock, which takes longer than they do.
-            if self.attended.as_ref().is_some_and(|seat| (0..4).any(|_| seat.channel.has_work())) {
+            if self.attended.as_ref().is_some_and(|seat| (0..4).any(|_| seat.channel.work_arrives())) {
                 break;
             }
             self.clock = Ticks::now();
@@ -341,8 +357,8 @@ impl<'a> PoolThread<'a> {
             }
         }
         self.learn(since);
-        if budget == TRIAL_BUDGET {
-            self.mean_gap_ns = self.mean_gap_ns.min(SPIN_BUDGET.as_nanos() as u64 / 2);
+        if is_trial {
+            self.mean_gap_ns = self.mean_gap_ns.min(PAYING_GAP_NS / 2);
         }
         true
     }
@@ -355,13 +371,20 @@ impl<'a> PoolThread<'a> {
         if self.attended.is_none() && !self.woken {
             return Duration::ZERO;
         }
-        if self.mean_gap_ns < SPIN_BUDGET.as_nanos() as u64 {
-            return SPIN_BUDGET;
+        if self.watching_pays() {
+            // One stop of either side, and each call would wake both from then on: nobody watches for as long as it takes
+            // the other to wake up.
+            let return_ns = if self.woke_client { self.return_ns + self.return_ns / 2 } else { 0 };
+            return SPIN_BUDGET.max(Duration::from_nanos(return_ns.min(RETURN_MAX_NS)));
         }
         if self.last_gap_ns < TRIAL_GAP_NS && self.sleeps.is_multiple_of(TRIAL_EVERY) {
-            return TRIAL_BUDGET;
+            return Duration::from_nanos(self.last_gap_ns);
         }
         if self.woken { ARRIVAL_BUDGET } else { Duration::ZERO }
+    }
+
+    fn watching_pays(&self) -> bool {
+        self.mean_gap_ns < PAYING_GAP_NS
     }
 
     /// The client sleeps at once if we are on its own processor.
@@ -414,20 +437,23 @@ impl<'a> PoolThread<'a> {
         // Clamped, so that one long pause does not keep the next hundred calls from being watched for.
         let sample = self.last_gap_ns.min(80_000);
         self.mean_gap_ns = self.mean_gap_ns - self.mean_gap_ns / 8 + sample / 8;
+        if self.woke_client {
+            self.return_ns = (self.return_ns + self.last_gap_ns.min(RETURN_MAX_NS)) / 2;
+        }
     }
 }
 
-/// Wakes a client that sleeps, after an answer to it.
-pub(super) fn tell(seat: &Seat) {
+/// Wakes a client that sleeps, after an answer to it; whether it did.
+pub(super) fn tell(seat: &Seat) -> bool {
     // Pairs with the fence of the hub before its look: either it sees the reply, or we see it sleep.
     fence(Ordering::SeqCst);
-    wake(seat);
+    wake(seat)
 }
 
-fn wake(seat: &Seat) {
+fn wake(seat: &Seat) -> bool {
     let sleeping = seat.channel.sleeping();
     if sleeping.load(Ordering::Relaxed) == 0 {
-        return;
+        return false;
     }
     let bells = sleeping.swap(0, Ordering::AcqRel);
     kill_point("tell.taken");
@@ -435,4 +461,5 @@ fn wake(seat: &Seat) {
         seat.client.doorbell.post(bell.number());
     }
     kill_point("tell.posted");
+    bells != 0
 }

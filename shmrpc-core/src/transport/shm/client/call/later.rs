@@ -4,6 +4,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use super::Flight;
@@ -14,7 +15,7 @@ use crate::{
     transport::{
         Outbound,
         shm::{
-            client::{Open, ring::Waiter},
+            client::{Open, Patience, ring::Waiter, rings::Peer},
             hub::TaskWaits,
         },
     },
@@ -25,20 +26,42 @@ pub(crate) struct ShmCall {
     /// Keeps the connection until the call is over, even if its owner has let go of it.
     open: Arc<Open>,
     flight: Flight,
-    /// Until when the task is polled again and again, rather than woken.
-    watch_until: Option<Ticks>,
+    /// While the task is polled again and again, rather than woken.
+    watch: Option<Watch>,
     task: Option<TaskWaits>,
 }
+
+/// A task's watch for its answer.
+struct Watch {
+    began: Ticks,
+    until: Ticks,
+    /// How many answers the connection's tasks had taken when `until` was set: as long as there are more and more, it
+    /// is worth while to stay awake for the next.
+    answers: u32,
+}
+
+/// How long one poll of a task beside others looks for an answer. Those that were called before it have been polled
+/// before it: if their answers were there, its own is the next.
+const GLANCE: Duration = Duration::from_micros(1);
 
 impl ShmCall {
     pub(in super::super) fn begin(open: &Arc<Open>, call: &Outbound<'_>) -> Result<Self, RpcError> {
         let flight = Flight::begin(open, call)?;
-        Ok(Self { open: Arc::clone(open), flight, watch_until: None, task: None })
+        Ok(Self { open: Arc::clone(open), flight, watch: None, task: None })
     }
 
     fn take(&mut self) -> Option<Result<Reply, RpcError>> {
         let mut body = Vec::new();
         let outcome = self.flight.take(&self.open, &mut body)?;
+        let patience = &self.open.patience;
+        if self.flight.alone {
+            let slept = self.task.is_some() && self.flight.peer != Peer::Woken;
+            if let Some(watch) = self.watch.as_ref().filter(|_| slept) {
+                patience.learn(Ticks::now().ns_since(watch.began));
+            }
+        } else {
+            patience.note_answer();
+        }
         self.task = None;
         Some(outcome.map(|status| Reply { status, body }))
     }
@@ -47,12 +70,19 @@ impl ShmCall {
     /// as a thread would; beside others it has itself polled again, so that they run meanwhile. Whether there is
     /// more to wait for in this way.
     fn watch(&mut self, cx: &Context<'_>) -> bool {
-        let until = match self.watch_until {
-            Some(until) => until,
+        let answers = self.open.patience.answers();
+        let now = Ticks::now();
+        let until = match &mut self.watch {
+            Some(watch) => {
+                if watch.answers != answers {
+                    (watch.until, watch.answers) = (now.plus(Patience::BUDGET), answers);
+                }
+                watch.until
+            }
             None => {
                 let patience = self.flight.patience(&self.open);
-                let until = Ticks::now().plus(patience);
-                self.watch_until = Some(until);
+                let until = now.plus(patience);
+                self.watch = Some(Watch { began: now, until, answers });
                 if !self.flight.alone && !patience.is_zero() {
                     cx.waker().wake_by_ref();
                     return true;
@@ -60,15 +90,18 @@ impl ShmCall {
                 until
             }
         };
+        if now.reached(until) {
+            return false;
+        }
         if self.flight.alone {
             self.flight.watch_until(&self.open, until);
             return false;
         }
-        let watching = !Ticks::now().reached(until);
-        if watching {
-            cx.waker().wake_by_ref();
+        if self.flight.watch_until(&self.open, now.plus(GLANCE)) {
+            return false;
         }
-        watching
+        cx.waker().wake_by_ref();
+        true
     }
 }
 
