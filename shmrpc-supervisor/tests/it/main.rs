@@ -8,6 +8,7 @@ mod control;
 mod daemon_faults;
 mod faults;
 mod history;
+mod layout;
 mod lifecycle;
 mod manual;
 mod misbehaviour;

@@ -14,8 +14,8 @@ use std::{collections::HashSet, fs::File, io, os::fd::OwnedFd, path::Path, sync:
 use nix::{fcntl::OFlag, sys::mman, sys::stat::Mode};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::slots::Kept;
 pub(super) use self::slots::ENTRY_BYTES;
+pub(crate) use self::slots::Kept;
 #[cfg(feature = "fuzzing")]
 pub(super) use self::slots::{decode, encode};
 use self::slots::{read_bytes, read_slots, text_of, write_slot};
