@@ -135,7 +135,8 @@ fn resolve(
     if key == "import_from" && (given.user.is_some() || given.group.is_some()) {
         // Whoever calls it must be of its user, and so must the runtime folder.
         let fault = Diagnostic::new(settings.line, "workers run as the daemon's own user");
-        return Err(fault.section(&settings.section).key("user").accepted("with program alone").into());
+        let key = if given.user.is_some() { "user" } else { "group" };
+        return Err(fault.section(&settings.section).key(key).accepted("with program alone").into());
     }
     let program = lookup.find(word).map_err(|error| fault(error.to_string()).accepted(PROGRAMS))?;
     if !settings.working_dir.is_dir() {

@@ -26,4 +26,5 @@ mod schemathesis;
 mod systemd;
 mod terminal;
 mod tls;
+mod users;
 mod worker;
