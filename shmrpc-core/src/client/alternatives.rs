@@ -7,7 +7,7 @@ mod moving;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -34,15 +34,18 @@ pub(super) struct Addresses {
     pub(super) options: ConnectOptions,
 }
 
+/// The index of an endpoint, and what answers there.
+type Found = (usize, Arc<dyn Transport>);
+
 /// See the module.
 pub(super) struct Alternatives {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    addresses: Addresses,
-    /// What answered first, and the index of its endpoint.
-    first: (usize, Arc<dyn Transport>),
+    addresses: Arc<Addresses>,
+    /// What answered first.
+    first: Found,
     /// Calls do not go to `first`. Without it they take no lock.
     has_moved: AtomicBool,
     state: Mutex<State>,
@@ -53,8 +56,8 @@ struct Shared {
 struct State {
     /// Counts the moves, so that one who finds a transport deserted need not find it so again.
     serial: u64,
-    /// Where calls go, and the index of its endpoint.
-    current: (usize, Arc<dyn Transport>),
+    /// Where calls go.
+    current: Found,
     moving: Option<Arc<Move>>,
 }
 
@@ -71,7 +74,7 @@ impl Alternatives {
         let state = State { serial: 0, current: (index, Arc::clone(&first)), moving: None };
         Self {
             shared: Arc::new(Shared {
-                addresses,
+                addresses: Arc::new(addresses),
                 first: (index, first),
                 has_moved: AtomicBool::new(false),
                 state: Mutex::new(state),
@@ -190,39 +193,24 @@ impl Shared {
         }
         let moving = Arc::new(Move::default());
         state.moving = Some(Arc::clone(&moving));
+        let (deserted, addresses) = (state.current.0, Arc::clone(&self.addresses));
         drop(state);
-        let (shared, moves) = (Arc::clone(self), Arc::clone(&moving));
+        // The thread keeps nothing of a connection that is dropped meanwhile.
+        let (shared, moves) = (Arc::downgrade(self), Arc::clone(&moving));
+        let search = move || {
+            let found = search(&shared, &addresses, deserted);
+            moves.settle(shared.upgrade().map_or(Ok(()), |shared| shared.arrived(found)));
+        };
         let thread = std::thread::Builder::new().name("shmrpc-connect".into());
-        if let Err(error) = thread.spawn(move || moves.settle(shared.arrived(shared.search()))) {
+        if let Err(error) = thread.spawn(search) {
             self.lock().moving = None;
             moving.settle(Err(error.to_string()));
         }
         Some(moving)
     }
 
-    /// The next endpoint that answers and offers what the client calls, in their order.
-    fn search(&self) -> Result<(usize, Arc<dyn Transport>), String> {
-        let Addresses { endpoints, info, options } = &self.addresses;
-        let deserted = self.lock().current.0;
-        let mut errors = Vec::new();
-        for (index, endpoint) in endpoints.iter().enumerate().filter(|(index, _)| *index != deserted) {
-            if index == self.first.0 && !self.first.1.must_reconnect() {
-                return Ok((index, Arc::clone(&self.first.1)));
-            }
-            let connected = transport::connect(endpoint, *info, options).and_then(|transport| {
-                let methods = info.map_or(&[][..], |info| info.methods);
-                check(&transport.service(), &endpoint.to_string(), methods).map(|()| transport)
-            });
-            match connected {
-                Ok(transport) => return Ok((index, transport)),
-                Err(error) => errors.push(error.to_string()),
-            }
-        }
-        Err(errors.join("; "))
-    }
-
     /// From now on calls go there.
-    fn arrived(&self, found: Result<(usize, Arc<dyn Transport>), String>) -> Result<(), String> {
+    fn arrived(&self, found: Result<Found, String>) -> Result<(), String> {
         let mut state = self.lock();
         state.moving = None;
         state.current = found?;
@@ -231,6 +219,29 @@ impl Shared {
         self.has_moved.store(true, Ordering::Release);
         Ok(())
     }
+}
+
+/// The next endpoint that answers and offers what the client calls, in their order.
+fn search(shared: &Weak<Shared>, addresses: &Addresses, deserted: usize) -> Result<Found, String> {
+    let Addresses { endpoints, info, options } = addresses;
+    let mut errors = Vec::new();
+    for (index, endpoint) in endpoints.iter().enumerate().filter(|(index, _)| *index != deserted) {
+        if let Some(shared) = shared.upgrade()
+            && index == shared.first.0
+            && !shared.first.1.must_reconnect()
+        {
+            return Ok((index, Arc::clone(&shared.first.1)));
+        }
+        let connected = transport::connect(endpoint, *info, options).and_then(|transport| {
+            let methods = info.map_or(&[][..], |info| info.methods);
+            check(&transport.service(), &endpoint.to_string(), methods).map(|()| transport)
+        });
+        match connected {
+            Ok(transport) => return Ok((index, transport)),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    Err(errors.join("; "))
 }
 
 fn overdue(service: String, call: &Outbound<'_>) -> RpcError {
