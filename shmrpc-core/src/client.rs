@@ -4,6 +4,7 @@
 //!
 //! Bytes go to a `Transport`, which moves them and knows nothing of values.
 
+mod alternatives;
 mod connect;
 mod pending;
 mod raw;
@@ -41,8 +42,9 @@ pub enum Door {
 /// of threads and tasks may call at once, and their calls are in flight together.
 ///
 /// It reconnects by itself when the service restarts; calls that were under way then fail with
-/// [`RpcError::WorkerDied`] or [`RpcError::ConnectionLost`], later ones work. After `fork`, calls in the
-/// child fail with [`RpcError::Forked`].
+/// [`RpcError::WorkerDied`] or [`RpcError::ConnectionLost`], later ones work. With several endpoints it goes to the
+/// next one that answers when nobody serves any more at the one that it uses; calls that were not run go with it. After
+/// `fork`, calls in the child fail with [`RpcError::Forked`].
 #[derive(Clone)]
 pub struct Connection {
     transport: Arc<dyn Transport>,
@@ -187,14 +189,17 @@ impl Connection {
 
     /// Checks that the server offers these methods with the same encoding and signature.
     pub(crate) fn check(&self, endpoint: &str, methods: &[MethodInfo]) -> Result<(), ConnectError> {
-        let service = self.service();
-        let mismatches: Vec<String> =
-            methods.iter().filter_map(|ours| mismatch(ours, service.method(ours.name))).collect();
-        if mismatches.is_empty() {
-            return Ok(());
-        }
-        Err(ConnectError::Mismatch { service: service.name.clone(), endpoint: endpoint.into(), mismatches })
+        check(&self.service(), endpoint, methods)
     }
+}
+
+fn check(service: &ServiceDescription, endpoint: &str, methods: &[MethodInfo]) -> Result<(), ConnectError> {
+    let mismatches: Vec<String> =
+        methods.iter().filter_map(|ours| mismatch(ours, service.method(ours.name))).collect();
+    if mismatches.is_empty() {
+        return Ok(());
+    }
+    Err(ConnectError::Mismatch { service: service.name.clone(), endpoint: endpoint.into(), mismatches })
 }
 
 /// What differs between a client's method and the server's of the same name, naming both sides.

@@ -13,6 +13,10 @@ use crate::{
     transport::shm::observer::Watching,
 };
 
+/// The version of what this program's processes see of each other in shared memory. Programs of different versions meet
+/// over TCP alone.
+pub const LAYOUT_VERSION: u32 = crate::transport::shm::LAYOUT_VERSION;
+
 /// A running observer: it knows every worker of the runtime folder and hears of those that come and go.
 /// Dropped, it leaves.
 pub struct Observer {
@@ -25,6 +29,16 @@ pub enum ObserverEvent {
     Up(Arc<WorkerView>),
     /// A worker is gone, by its own decision or dead.
     Down(Arc<WorkerView>),
+    /// A worker serves of which nothing can be seen: its shared memory has another layout than ours. Of its end nobody
+    /// tells.
+    Estranged {
+        /// Its process id; 0 of one in another pid namespace.
+        pid: u32,
+        /// The service's name with its prefix.
+        service: String,
+        /// Its layout version, which is not [`LAYOUT_VERSION`].
+        layout_version: u32,
+    },
 }
 
 /// How an observer takes part.

@@ -22,7 +22,7 @@ pub use self::{
     in_place::{Loan, LoanError, LoanSource, ShmBytes},
     log::{Level, Logger, logger},
     serve::{ServeOptions, Serving, serve},
-    worker::{Offered, worker_program},
+    worker::{Described, Offered, worker_program},
 };
 use crate::method::ServiceInfo;
 

@@ -6,6 +6,7 @@
 
 mod doors;
 mod echo;
+mod estranged;
 mod event_loop;
 mod measures;
 mod orders;
@@ -197,6 +198,7 @@ pub async fn run(plan: Plan, options: Options, inherited: Inherited) -> Result<(
         held_until: Instant::now() + ADOPTION_TIME,
         expected,
         strangers: Vec::new(),
+        outdated: Vec::new(),
         ending: None,
         reloading: false,
         reload_askers: [Vec::new(), Vec::new()],

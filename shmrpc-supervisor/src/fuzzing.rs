@@ -63,7 +63,7 @@ fn output_lines(data: &[u8]) {
 fn describe(data: &[u8]) {
     let Ok(services) = read_description(data) else { return };
     for service in services {
-        let _hash = service.table_hash();
+        let _hash = service.service.table_hash();
     }
 }
 

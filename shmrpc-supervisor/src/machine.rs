@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use shmrpc_core::observe::LAYOUT_VERSION;
+
 pub use self::report::Report;
 use self::slot::{Next, Slot, State};
 use crate::config::{Policy, Restart};
@@ -52,6 +54,8 @@ pub enum Event {
     Ready(WorkerId),
     /// A worker's process has not run for so long.
     Silent(WorkerId, Duration),
+    /// A worker serves, but of what it does nothing can be seen: its shared memory has another layout.
+    Estranged(WorkerId),
     /// A worker is gone, or could not be started.
     Exited(WorkerId, Exit),
     /// Time has passed: [`Machine::deadline`] is reached.
@@ -78,6 +82,8 @@ pub enum Exit {
     NotStarted(String),
     /// The kernel killed it because its service had more memory than its control group may have.
     OutOfMemory,
+    /// It was told to go, because its shared memory has that layout version, which is not the daemon's.
+    OtherLayout(u32),
     /// It was not our child, and the kernel does not tell.
     Unknown,
 }
@@ -91,6 +97,10 @@ impl fmt::Display for Exit {
             Self::OutOfMemory => {
                 f.write_str("was killed by the kernel: the service had more memory than cgroup_memory_max")
             }
+            Self::OtherLayout(theirs) => write!(
+                f,
+                "was told to go, since its shared memory has layout version {theirs} and the daemon's {LAYOUT_VERSION}"
+            ),
             Self::Unknown => f.write_str("is gone, its exit status is unknown"),
         }
     }
@@ -218,6 +228,10 @@ impl Machine {
             Event::Adopted(worker) => self.adopt(worker, now, &mut actions),
             Event::Ready(worker) => self.ready(worker, now, &mut actions),
             Event::Silent(worker, time) => self.silent(worker, time, &mut actions),
+            Event::Estranged(worker) => {
+                let rules = self.rules;
+                self.slot_of(worker).into_iter().for_each(|slot| slot.dismiss(&rules, now, &mut actions));
+            }
             Event::Exited(worker, exit) => self.exited(worker, exit, now, &mut actions),
             Event::Tick => {}
         }

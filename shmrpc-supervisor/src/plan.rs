@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shmrpc_core::method::ServiceDescription;
+use shmrpc_core::{method::ServiceDescription, observe::LAYOUT_VERSION, server::Described};
 
 pub use self::check::checked;
 use crate::{
@@ -115,7 +115,10 @@ impl Plan {
 
 const PROGRAMS: &str = "a path, or the name of a program beside the ini file, in target/ there, or on PATH";
 
-type Asked = HashMap<PathBuf, Result<Vec<ServiceDescription>, String>>;
+const SAME_LAYOUT: &str = "a worker program that was built with the same layout version; `shmrpc-service --replace` of \
+     its release takes the place of a daemon that runs";
+
+type Asked = HashMap<PathBuf, Result<Vec<Described>, String>>;
 
 fn resolve(
     settings: ServiceSettings,
@@ -132,7 +135,8 @@ fn resolve(
     if key == "import_from" && (given.user.is_some() || given.group.is_some()) {
         // Whoever calls it must be of its user, and so must the runtime folder.
         let fault = Diagnostic::new(settings.line, "workers run as the daemon's own user");
-        return Err(fault.section(&settings.section).key("user").accepted("with program alone").into());
+        let key = if given.user.is_some() { "user" } else { "group" };
+        return Err(fault.section(&settings.section).key(key).accepted("with program alone").into());
     }
     let program = lookup.find(word).map_err(|error| fault(error.to_string()).accepted(PROGRAMS))?;
     if !settings.working_dir.is_dir() {
@@ -161,9 +165,9 @@ fn resolve(
             });
             let offered = offered.as_ref().map_err(|problem| fault(problem.clone()))?;
             let found =
-                offered.iter().find(|service| service.struct_name == *struct_name).ok_or_else(|| {
+                offered.iter().find(|offer| offer.service.struct_name == *struct_name).ok_or_else(|| {
                     let names: Vec<&str> =
-                        offered.iter().map(|service| service.struct_name.as_str()).collect();
+                        offered.iter().map(|offer| offer.service.struct_name.as_str()).collect();
                     fault(format!("{} does not offer {struct_name}", program.display()))
                         .nearest(struct_name, names.iter().copied())
                         .accepted(if names.is_empty() {
@@ -172,8 +176,15 @@ fn resolve(
                             names.join(", ")
                         })
                 })?;
+            if let Some(theirs) = found.layout_version.filter(|theirs| *theirs != LAYOUT_VERSION) {
+                let program = program.display();
+                let problem = format!(
+                    "shared memory of {program} has layout version {theirs}, that of this program {LAYOUT_VERSION}"
+                );
+                return Err(fault(problem).accepted(SAME_LAYOUT).into());
+            }
             let prefix = prefix.clone();
-            served(found.clone(), prefix.as_deref(), program, settings)
+            served(found.service.clone(), prefix.as_deref(), program, settings)
         }
     }
 }

@@ -96,10 +96,12 @@ impl Leftovers {
     #[must_use]
     pub fn find(runtime_dir: &Path) -> Self {
         let mut marked: HashMap<OsString, Vec<(u32, bool)>> = HashMap::new();
-        let own_uid = nix::unistd::geteuid().as_raw();
+        let own_uid = nix::unistd::geteuid();
         for process in procfs::process::all_processes().into_iter().flatten().flatten() {
             let is_self = process.pid().cast_unsigned() == std::process::id();
-            if is_self || process.uid().ok() != Some(own_uid) {
+            let is_own_user = process.uid().ok() == Some(own_uid.as_raw());
+            // Programs may run as somebody else, which takes root. Whoever imitates their marks is ended with them.
+            if is_self || !(is_own_user || own_uid.is_root()) {
                 continue;
             }
             let Ok(mut environment) = process.environ() else { continue };
@@ -107,7 +109,8 @@ impl Leftovers {
                 environment.get(OsStr::new(FOLDER_VARIABLE)).is_some_and(|path| path == runtime_dir);
             if let Some(mark) = environment.remove(OsStr::new(MARK_VARIABLE)).filter(|_| is_ours) {
                 let leads = process.stat().is_ok_and(|stat| stat.pgrp == process.pid());
-                let is_worker = leads && environment.contains_key(OsStr::new(WorkerConfig::VARIABLE));
+                let is_worker =
+                    is_own_user && leads && environment.contains_key(OsStr::new(WorkerConfig::VARIABLE));
                 marked.entry(mark).or_default().push((process.pid().cast_unsigned(), is_worker));
             }
         }

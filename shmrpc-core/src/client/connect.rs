@@ -1,9 +1,12 @@
 //! From endpoints to a [`Connection`]: each address is tried in order, the first that answers is
-//! checked against the client's methods and kept.
+//! checked against the client's methods and kept; the others are for when nobody serves there any more.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::Connection;
+use super::{
+    Connection,
+    alternatives::{Addresses, Alternatives},
+};
 use crate::{
     endpoint::{Endpoint, IntoEndpoints},
     error::ConnectError,
@@ -67,7 +70,7 @@ impl Connection {
         info: &'static ServiceInfo,
         options: &ConnectOptions,
     ) -> Result<Self, ConnectError> {
-        let connection = first_that_answers(&endpoints.into_endpoints()?, Some(info), options)?;
+        let connection = first_that_answers(endpoints.into_endpoints()?, Some(info), options)?;
         connection.0.check(&connection.1, info.methods)?;
         Ok(connection.0)
     }
@@ -96,20 +99,27 @@ impl Connection {
         endpoints: impl IntoEndpoints,
         options: &ConnectOptions,
     ) -> Result<Self, ConnectError> {
-        first_that_answers(&endpoints.into_endpoints()?, None, options).map(|(connection, _)| connection)
+        first_that_answers(endpoints.into_endpoints()?, None, options).map(|(connection, _)| connection)
     }
 }
 
 fn first_that_answers(
-    endpoints: &[Endpoint],
+    endpoints: Vec<Endpoint>,
     info: Option<&'static ServiceInfo>,
     options: &ConnectOptions,
 ) -> Result<(Connection, String), ConnectError> {
     let mut errors = Vec::new();
-    for endpoint in endpoints {
+    for (index, endpoint) in endpoints.iter().enumerate() {
         match transport::connect(endpoint, info, options) {
-            Ok(transport) => {
+            Ok(transport) if endpoints.len() == 1 => {
                 return Ok((Connection::new(transport, options.deadline), endpoint.to_string()));
+            }
+            Ok(transport) => {
+                let (name, options) = (endpoint.to_string(), options.clone());
+                let deadline = options.deadline;
+                let addresses = Addresses { endpoints, info, options };
+                let transport = Arc::new(Alternatives::new(addresses, index, transport));
+                return Ok((Connection::new(transport, deadline), name));
             }
             Err(error) => errors.push(error),
         }

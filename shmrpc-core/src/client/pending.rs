@@ -56,6 +56,11 @@ impl Pending {
     /// # Errors
     /// See [`RpcError`].
     pub fn wait(mut self) -> Result<Reply, RpcError> {
+        self.wait_here()
+    }
+
+    /// As [`Self::wait`]; once.
+    pub(super) fn wait_here(&mut self) -> Result<Reply, RpcError> {
         self.inner.get().wait()
     }
 }

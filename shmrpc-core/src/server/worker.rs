@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -26,7 +27,10 @@ use crate::{
     shm::inherited_fd,
     tls::ServerTls,
     transport::{
-        shm::worker::{Worker, WorkerOptions},
+        shm::{
+            LAYOUT_VERSION,
+            worker::{Worker, WorkerOptions},
+        },
         tcp::gateway::TcpOptions,
     },
 };
@@ -47,6 +51,17 @@ impl Offered {
     pub fn new<S: Service + Definition>(make: impl Fn() -> S + 'static) -> Self {
         Self { info: S::INFO, make: Box::new(move || Arc::new(make())) }
     }
+}
+
+/// What `--describe` prints of a service: what it offers, and who can supervise it and call it through shared memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// What it offers.
+    #[serde(flatten)]
+    pub service: ServiceDescription,
+    /// See [`LAYOUT_VERSION`](crate::observe::LAYOUT_VERSION); `None`: it does not say.
+    #[serde(default)]
+    pub layout_version: Option<u32>,
 }
 
 /// Makes `main` of a worker program out of its services: `worker_main!(EchoServer, Other = Other::open());`.
@@ -101,7 +116,9 @@ fn names(offered: &[Offered]) -> String {
 }
 
 fn describe(offered: &[Offered]) -> ExitCode {
-    let services: Vec<ServiceDescription> = offered.iter().map(|offer| offer.info.into()).collect();
+    let described =
+        |offer: &Offered| Described { service: offer.info.into(), layout_version: Some(LAYOUT_VERSION) };
+    let services: Vec<Described> = offered.iter().map(described).collect();
     println!("{}", serde_json::to_string_pretty(&services).expect("descriptions are plain data"));
     ExitCode::SUCCESS
 }

@@ -15,3 +15,5 @@ mod node;
 pub(crate) mod observer;
 mod streams;
 pub(crate) mod worker;
+
+pub(crate) use self::message::LAYOUT_VERSION;

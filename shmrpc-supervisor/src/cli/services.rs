@@ -1,7 +1,7 @@
 //! `shmrpc services`: who serves in the runtime folder, read out of shared memory without asking anybody.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use shmrpc_core::{
     ConnectError, RuntimeDir,
-    observe::{Observer, ObserverEvent, ObserverRole, WorkerView},
+    observe::{LAYOUT_VERSION, Observer, ObserverEvent, ObserverRole, WorkerView},
 };
 
 use super::{args::ServicesArgs, failure::Failure, table};
@@ -40,13 +40,22 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let runtime_dir = folder(runtime_dir);
-    let rows = rows(&workers(&runtime_dir)?);
+    let found = workers(&runtime_dir)?;
+    for (service, pid, layout) in &found.estranged {
+        let (service, ours) = (table::plain(service), LAYOUT_VERSION);
+        eprintln!(
+            "shmrpc: pid {pid} serves {service}, but its shared memory has layout version {layout}, ours {ours}"
+        );
+    }
+    let rows = rows(&found.workers);
     if args.json {
         let text = serde_json::to_string_pretty(&rows).expect("rows are JSON");
         return writeln!(out, "{text}").map_err(Failure::output);
     }
     if rows.is_empty() {
-        eprintln!("shmrpc: no service runs in {}", runtime_dir.display());
+        if found.estranged.is_empty() {
+            eprintln!("shmrpc: no service runs in {}", runtime_dir.display());
+        }
         return Ok(());
     }
     let rows: Vec<[String; 7]> = rows
@@ -72,29 +81,40 @@ pub(super) fn run(
 
 /// The names of the services that run, for hints; none if they cannot be found out.
 pub(super) fn names(runtime_dir: Option<&Path>) -> Vec<String> {
-    let workers = workers(&folder(runtime_dir)).unwrap_or_default();
-    rows(&workers).into_iter().map(|row| row.name).collect()
+    let found = workers(&folder(runtime_dir)).unwrap_or_default();
+    rows(&found.workers).into_iter().map(|row| row.name).collect()
 }
 
 fn folder(given: Option<&Path>) -> PathBuf {
     given.map_or_else(RuntimeDir::default_path, Path::to_owned)
 }
 
+/// Who serves.
+#[derive(Default)]
+struct Found {
+    workers: Vec<Arc<WorkerView>>,
+    /// Service, process and layout version of those of which nothing more can be seen.
+    estranged: BTreeSet<(String, u32, u32)>,
+}
+
 /// The workers that serve. The folder is not made where there is none.
-fn workers(runtime_dir: &Path) -> Result<Vec<Arc<WorkerView>>, ConnectError> {
+fn workers(runtime_dir: &Path) -> Result<Found, ConnectError> {
+    let mut found = Found::default();
     if !runtime_dir.exists() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let (_observer, events) = Observer::join(runtime_dir, ObserverRole::Spectator)?;
-    let mut workers: Vec<Arc<WorkerView>> = Vec::new();
     let until = Instant::now() + AT_MOST;
     while let Ok(event) = events.recv_timeout(SILENCE.min(until.saturating_duration_since(Instant::now()))) {
         match event {
-            ObserverEvent::Up(worker) => workers.push(worker),
-            ObserverEvent::Down(gone) => workers.retain(|worker| !Arc::ptr_eq(worker, &gone)),
+            ObserverEvent::Up(worker) => found.workers.push(worker),
+            ObserverEvent::Down(gone) => found.workers.retain(|worker| !Arc::ptr_eq(worker, &gone)),
+            ObserverEvent::Estranged { pid, service, layout_version } => {
+                found.estranged.insert((service, pid, layout_version));
+            }
         }
     }
-    Ok(workers)
+    Ok(found)
 }
 
 fn rows(workers: &[Arc<WorkerView>]) -> Vec<ServiceRow> {

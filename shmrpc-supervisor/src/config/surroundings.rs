@@ -47,6 +47,10 @@ pub(super) fn surroundings(reader: &mut Reader<'_>) -> Surroundings {
     // A user without a group would keep the daemon's, which may be root's.
     let own_group = user.and_then(|user| User::from_uid(Uid::from_raw(user)).ok().flatten());
     let group = group.or_else(|| own_group.map(|user| user.gid.as_raw()));
+    if user.is_some_and(|user| Uid::effective() != Uid::from_raw(user)) && group.is_none() {
+        let problem = "nobody of that number is known here, so that a group must be named too";
+        reader.fault(Diagnostic::new(reader.line("user"), problem).key("user").accepted("with group"));
+    }
     let foreign = user.is_some_and(|user| Uid::effective() != Uid::from_raw(user))
         || group.is_some_and(|group| Gid::effective() != Gid::from_raw(group));
     if foreign && !Uid::effective().is_root() {

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     Message, Options, OrderAnswer,
+    estranged::Outdated,
     measures::Measures,
     round::{Rounds, Subjects},
     supervised::{Supervised, Surroundings},
@@ -92,6 +93,8 @@ pub(super) struct Loop {
     pub(super) held_until: Instant,
     /// Workers that this daemon has not started, and since when they are known.
     pub(super) strangers: Vec<(Arc<WorkerView>, Instant)>,
+    /// Workers of an earlier daemon that cannot be adopted.
+    pub(super) outdated: Vec<Outdated>,
     pub(super) ending: Option<Ending>,
     pub(super) reloading: bool,
     /// Who waits to hear what the reload under way has changed; and who came too late for it.
@@ -171,6 +174,9 @@ impl Loop {
             Message::Sighted(ObserverEvent::Up(view)) => self.sighted(view),
             // Its process's end says more, and comes by itself.
             Message::Sighted(ObserverEvent::Down(_)) => {}
+            Message::Sighted(ObserverEvent::Estranged { pid, service, layout_version }) => {
+                self.estranged(pid, &service, layout_version);
+            }
             Message::Looked(rounds, usages) => {
                 self.rounds = Some(rounds);
                 let daemon = usages.get(&std::process::id()).copied();
@@ -231,6 +237,7 @@ impl Loop {
     fn settle(&mut self) {
         self.meet_strangers();
         self.fulfil_fates();
+        self.part_with_outdated();
         if self.ending.is_none() {
             self.advance();
         }

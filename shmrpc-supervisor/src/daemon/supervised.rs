@@ -76,6 +76,8 @@ pub(crate) struct Running {
     pub(crate) seen: Seen,
     watchdog: Watchdog,
     mark: String,
+    /// Of its shared memory, if it is not ours.
+    other_layout: Option<u32>,
 }
 
 /// See the module.
@@ -270,7 +272,9 @@ impl Supervised {
         }
         let (started, usage) = (Instant::now(), Usage::default());
         let (watchdog, seen) = (Watchdog::default(), Seen::default());
-        self.running.insert(worker, Running { process, started, usage, view: None, seen, watchdog, mark });
+        let (view, other_layout) = (None, None);
+        let running = Running { process, started, usage, view, seen, watchdog, mark, other_layout };
+        self.running.insert(worker, running);
         Ok(())
     }
 
@@ -285,6 +289,7 @@ impl Supervised {
             }
         }
         let exit = match running.process.finish() {
+            exit if running.other_layout.is_some() => running.other_layout.map_or(exit, Exit::OtherLayout),
             exit @ (Exit::Signal(_) | Exit::Unknown) => {
                 let is_starved = self.group.as_mut().is_some_and(Group::has_run_out_of_memory);
                 if is_starved { Exit::OutOfMemory } else { exit }
@@ -314,6 +319,15 @@ impl Supervised {
         if let Some((&worker, running)) = found {
             running.view = Some(Arc::clone(view));
             self.handle(Event::Ready(worker), around);
+        }
+    }
+
+    /// A worker serves whose shared memory has another layout.
+    pub(crate) fn estranged(&mut self, pid: u32, layout: u32, around: &Surroundings) {
+        let found = self.running.iter_mut().find(|(_, running)| running.process.pid() == pid);
+        if let Some((&worker, running)) = found {
+            running.other_layout = Some(layout);
+            self.handle(Event::Estranged(worker), around);
         }
     }
 

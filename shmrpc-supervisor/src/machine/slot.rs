@@ -136,6 +136,15 @@ impl Slot {
         }
     }
 
+    /// Asks a process to end that is of no use; when it is gone, it has failed.
+    pub(super) fn dismiss(&mut self, rules: &Rules, now: Instant, actions: &mut Vec<Action>) {
+        if let State::Starting { worker, .. } = self.state {
+            let kill_at = Some(now + rules.policy.stop_timeout);
+            self.state = State::Stopping { worker, kill_at, next: Next::Fail };
+            actions.push(Action::Stop(worker));
+        }
+    }
+
     /// Kills the process, if there is one.
     pub(super) fn kill(&mut self, next: Next, actions: &mut Vec<Action>) {
         self.leaves |= next != Next::Fail && self.replaces.is_some();

@@ -30,6 +30,7 @@ use self::{
 };
 use super::{
     directory::{Directory, Entry, Role},
+    link::Link,
     node::{Membership, Node, Party},
 };
 use crate::{
@@ -127,6 +128,20 @@ impl Awaited {
     }
 }
 
+impl State {
+    /// A link that has ended is not waited for.
+    fn forget_awaited(&mut self, link: &Link) {
+        let ended = link.token();
+        self.awaited.retain(|awaited| !matches!(awaited, Awaited::Link(token) if *token == ended));
+    }
+
+    /// Nor is a process that is not for us.
+    fn forget_process(&mut self, pid: Option<u32>) {
+        let is_it = |process: &ProcessStamp| !process.is_foreign() && Some(process.pid) == pid;
+        self.awaited.retain(|awaited| !matches!(awaited, Awaited::Starting(process, _) if is_it(process)));
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -203,8 +218,8 @@ impl ShmClient {
                 shared.lock().awaited.push(Awaited::Starting(worker.process, worker.node.clone()));
             } else if let Some(link) = shared.dial(&worker.node) {
                 let mut state = shared.lock();
-                // If it has ended already we may have been told before; if not, we are told afterwards.
-                if !link.is_closed() {
+                // What has become of it already, we may have been told before; if nothing has, we are told afterwards.
+                if !link.is_closed() && !state.peers.is_stranger(&link) {
                     state.awaited.push(Awaited::Link(link.token()));
                 }
             }
@@ -220,17 +235,15 @@ impl ShmClient {
                 return Ok(());
             }
             let directory = self.shared.node.directory();
-            if !state.awaited.iter().any(|awaited| awaited.may_come(directory)) {
+            let may_come = state.awaited.iter().any(|awaited| awaited.may_come(directory));
+            let left = until.checked_duration_since(Instant::now()).filter(|_| may_come);
+            let Some(left) = left else {
+                let endpoint = endpoint.to_owned();
                 return Err(match state.refusal.take() {
-                    Some(reason) => ConnectError::Refused { endpoint: endpoint.into(), reason },
-                    None => ConnectError::NotFound {
-                        service: self.shared.service.clone(),
-                        endpoint: endpoint.into(),
-                    },
+                    Some(reason) => ConnectError::Refused { endpoint, reason },
+                    None if may_come => ConnectError::TimedOut { endpoint, after: timeout },
+                    None => ConnectError::NotFound { service: self.shared.service.clone(), endpoint },
                 });
-            }
-            let Some(left) = until.checked_duration_since(Instant::now()) else {
-                return Err(ConnectError::TimedOut { endpoint: endpoint.into(), after: timeout });
             };
             // Of the death of one that is starting nobody tells.
             let waited = self.shared.greeted.wait_timeout(state, left.min(STARTING_SLICE));

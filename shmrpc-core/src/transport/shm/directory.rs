@@ -24,11 +24,10 @@ use std::{
 use nix::{fcntl::OFlag, sys::mman, sys::stat::Mode};
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::slots::ENTRY_BYTES;
 pub(crate) use self::slots::Kept;
-pub(super) use self::slots::decode;
 #[cfg(feature = "fuzzing")]
 pub(super) use self::slots::encode;
+pub(super) use self::slots::{ENTRY_BYTES, decode};
 use self::slots::{is_free, may_be, read_bytes, read_slots, sum_of, text_of, write_slot};
 use crate::{
     process::{ProcessStamp, random_u64},

@@ -50,7 +50,7 @@ pub(crate) fn link_seeds() -> Vec<Vec<u8>> {
             node,
             process: STAMP,
         },
-        Message::Refuse { reason: "no".into() },
+        Message::Refuse { reason: "no".into(), layout: None },
         Message::Damaged { reason: "no".into() },
         Message::Invite { version: LAYOUT_VERSION, service, id: 1, worker: 2 },
         Message::Attach { channel: 3, number: 4 },

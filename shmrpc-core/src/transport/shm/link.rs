@@ -86,6 +86,12 @@ impl Link {
         self.token
     }
 
+    /// The process at the other end, if it has a number here.
+    pub(crate) fn peer_pid(&self) -> Option<u32> {
+        let peer = getsockopt(&self.fd, PeerCredentials).ok()?;
+        u32::try_from(peer.pid()).ok().filter(|&pid| pid != 0)
+    }
+
     /// Who in this process the link belongs to; set once.
     pub(crate) fn give_to(&self, party: Weak<dyn Party>) {
         let _ = self.party.set(party);

@@ -9,8 +9,15 @@ use crate::{
     process::ProcessStamp,
 };
 
-/// Layout version of everything in shared memory and of these messages; both sides must agree.
-pub(crate) const LAYOUT_VERSION: u32 = 6;
+/// Layout version of everything in shared memory and of these messages; both sides must agree. `Hello`, `Invite` and
+/// `Refuse` alone are understood across versions: so each side learns which the other has. The feature makes programs that
+/// stand for those of another release.
+pub(crate) const LAYOUT_VERSION: u32 = if cfg!(feature = "other-layout") { 1_000_006 } else { 6 };
+
+/// Why there can be nothing between us and a peer.
+pub(crate) fn other_layout(theirs: u32) -> String {
+    format!("its shared memory has layout version {theirs}, ours has {LAYOUT_VERSION}")
+}
 
 /// Why somebody dials a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +41,12 @@ pub(crate) enum Message {
     Hello { version: u32, caller: Caller, service: String, id: u64, node: String, process: ProcessStamp },
     /// The worker's answer. Three descriptors: board, doorbell, counters.
     Welcome(Box<Welcome>),
-    /// The worker's refusal.
-    Refuse { reason: String },
+    /// The worker's refusal. With a layout, which is its own, it leaves the link open: for as long as that lasts, it lives.
+    Refuse {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layout: Option<u32>,
+    },
     /// From a worker: the words about a call contradict each other. The client's memory is of no more use.
     Damaged { reason: String },
     /// First message of a worker that dials somebody who was there before: "greet me".

@@ -418,7 +418,8 @@ impl Core {
             let Arrival::Message(first, _) = &arrival else { return link.close() };
             let parties: Vec<_> = lock(&self.parties).iter().filter_map(Weak::upgrade).collect();
             let Some(party) = parties.iter().find(|party| party.wants(first)) else {
-                link.send(&Message::Refuse { reason: "nobody here by that name".into() }, &[]);
+                let reason = "nobody here by that name".into();
+                link.send(&Message::Refuse { reason, layout: None }, &[]);
                 return link.close();
             };
             link.give_to(Arc::downgrade(party));

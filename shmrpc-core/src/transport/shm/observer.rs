@@ -30,6 +30,8 @@ struct Shared {
     id: u64,
     role: ObserverRole,
     workers: Mutex<Vec<Watched>>,
+    /// Links on which we have said who we are, and of which services their workers are.
+    greeting: Mutex<Vec<(u64, String)>>,
     events: mpsc::Sender<ObserverEvent>,
 }
 
@@ -51,6 +53,7 @@ impl Watching {
             id: random_u64(),
             role,
             workers: Mutex::default(),
+            greeting: Mutex::default(),
             events,
             node: Arc::clone(&membership),
         });
@@ -94,6 +97,8 @@ impl Shared {
     }
 
     fn say_hello(&self, link: &Link, service: &str) -> bool {
+        let said = (link.token(), service.to_owned());
+        self.greeting.lock().unwrap_or_else(PoisonError::into_inner).push(said);
         let caller = match self.role {
             ObserverRole::Spectator => Caller::Spectator,
             ObserverRole::Supervisor => Caller::Supervisor,
@@ -107,6 +112,19 @@ impl Shared {
             process: self.node.process(),
         };
         link.send(&hello, &[self.node.doorbell().fd()])
+    }
+
+    /// The service of a worker that answers us, or whose link has ended before.
+    fn greeted(&self, link: &Link) -> Option<String> {
+        let mut greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = greeting.iter().position(|(token, _)| *token == link.token())?;
+        Some(greeting.swap_remove(at).1)
+    }
+
+    /// A worker cannot be watched, because of its layout.
+    fn estranged(&self, link: &Link, service: String, layout_version: u32) {
+        let pid = link.peer_pid().unwrap_or(0);
+        let _ = self.events.send(ObserverEvent::Estranged { pid, service, layout_version });
     }
 
     fn greet(&self, link: &Arc<Link>, welcome: Welcome, fds: Vec<OwnedFd>) -> bool {
@@ -140,10 +158,21 @@ impl Party for Shared {
             Arrival::Frame(_) => return,
         };
         let keep = match message {
-            Message::Invite { version, service, .. } => {
-                version == LAYOUT_VERSION && self.say_hello(link, &service)
+            Message::Invite { version, service, .. } if version != LAYOUT_VERSION => {
+                self.estranged(link, service, version);
+                false
             }
-            Message::Welcome(welcome) => welcome.version == LAYOUT_VERSION && self.greet(link, *welcome, fds),
+            Message::Invite { service, .. } => self.say_hello(link, &service),
+            Message::Welcome(welcome) => {
+                self.greeted(link);
+                welcome.version == LAYOUT_VERSION && self.greet(link, *welcome, fds)
+            }
+            Message::Refuse { layout: Some(layout), .. } => {
+                if let Some(service) = self.greeted(link) {
+                    self.estranged(link, service, layout);
+                }
+                false
+            }
             Message::Output => {
                 let workers = self.lock();
                 let worker = workers.iter().find(|known| known.link.token() == link.token());
@@ -161,6 +190,7 @@ impl Party for Shared {
     }
 
     fn closed(&self, link: &Arc<Link>) {
+        self.greeted(link);
         let mut workers = self.lock();
         if let Some(at) = workers.iter().position(|known| known.link.token() == link.token()) {
             let gone = workers.swap_remove(at);

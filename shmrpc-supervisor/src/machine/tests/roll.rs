@@ -58,6 +58,33 @@ fn a_successor_that_does_not_get_ready_stops_the_roll_and_the_old_ones_stay() {
     assert_eq!(play(false, 2, steps).size(), 2);
 }
 
+/// A worker is of use to its clients, whoever cannot watch it: it is not killed.
+#[test]
+fn a_successor_of_another_layout_is_told_to_go_and_stops_the_roll() {
+    let (exit, gone) = (Exit::OtherLayout(9), Event::Exited(w(3), Exit::OtherLayout(9)));
+    let mut steps = two_running();
+    steps.extend([
+        (3, Event::Estranged(w(1)), vec![], Status::Running),
+        (4, Event::Restart, vec![replacing(1, 1, 2), Action::Spawn(w(3))], Status::Running),
+        (5, Event::Estranged(w(3)), vec![Action::Stop(w(3))], Status::Running),
+        (6, Event::Estranged(w(3)), vec![], Status::Running),
+        (7, gone, vec![report(Report::RollStopped(w(3), exit.clone(), 2))], Status::Running),
+    ]);
+    assert_eq!(play(false, 2, steps).size(), 2);
+    let again = report(Report::Died(w(1), exit.clone(), Duration::from_millis(100)));
+    let machine = play(
+        false,
+        1,
+        vec![
+            (0, Event::Start, vec![Action::Spawn(w(1))], Status::Starting),
+            (1, Event::Estranged(w(1)), vec![Action::Stop(w(1))], Status::Starting),
+            (2, Event::Exited(w(1), exit), vec![again], Status::Backoff),
+        ],
+    );
+    let detail = machine.detail(Instant::now()).expect("a reason");
+    assert!(detail.contains("layout version 9 and the daemon's"), "{detail}");
+}
+
 #[test]
 fn an_old_worker_that_dies_meanwhile_leaves_its_place_to_its_successor() {
     let mut steps = two_running();

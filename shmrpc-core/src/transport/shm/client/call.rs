@@ -413,11 +413,11 @@ impl Waiting for Shared {
     fn look(&self, now_ns: u64) -> Look {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let patience_ns = self.reconnect_timeout.as_nanos() as u64;
+        let patience_ns = state.peers.patience(self.reconnect_timeout).as_nanos() as u64;
         let alone_until_ns = state.peers.alone_since_ns().map(|since| since.saturating_add(patience_ns));
         let unavailable = alone_until_ns.filter(|&until| until <= now_ns).map(|_| RpcError::Unavailable {
             service: self.service.clone(),
-            reason: format!("no worker for {:?}", self.reconnect_timeout),
+            reason: state.peers.absence(self.reconnect_timeout),
         });
         let next_deadline_ns = state.rings.look(now_ns, unavailable.as_ref());
         let unclaimed =

@@ -8,9 +8,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use super::{Awaited, Shared, State, known, ring::Waiter};
+use super::{Shared, State, known, ring::Waiter};
 use crate::{
     error::RpcError,
     method::{MethodId, ServiceDescription, Shape},
@@ -25,7 +26,7 @@ use crate::{
     transport::session::Session,
     transport::shm::{
         link::{Arrival, Link},
-        message::{Caller, LAYOUT_VERSION, Message, Welcome},
+        message::{Caller, LAYOUT_VERSION, Message, Welcome, other_layout},
         node::Party,
         streams,
     },
@@ -37,6 +38,8 @@ pub(super) struct Peers {
     workers: Vec<Arc<Worker>>,
     /// Since when there has been none.
     alone_since_ns: Option<u64>,
+    /// Workers of another layout, each with its own: there is nothing to say on these links, but their ends tell.
+    strangers: Vec<(Arc<Link>, u32)>,
 }
 
 /// One worker.
@@ -92,6 +95,23 @@ impl Peers {
 
     pub(super) fn alone_since_ns(&self) -> Option<u64> {
         self.alone_since_ns
+    }
+
+    pub(super) fn is_stranger(&self, link: &Link) -> bool {
+        self.strangers.iter().any(|(stranger, _)| stranger.token() == link.token())
+    }
+
+    /// For how long calls wait when there is no worker: not at all where others serve, to whom we cannot speak.
+    pub(super) fn patience(&self, usual: Duration) -> Duration {
+        if self.strangers.is_empty() { usual } else { Duration::ZERO }
+    }
+
+    /// Why calls that have waited for so long do so no longer.
+    pub(super) fn absence(&self, usual: Duration) -> String {
+        match self.strangers.last() {
+            Some((_, layout)) => format!("the service has other workers: {}", other_layout(*layout)),
+            None => format!("no worker for {usual:?}"),
+        }
     }
 }
 
@@ -166,6 +186,18 @@ impl Shared {
         self.lock().refusal = Some(reason);
     }
 
+    /// A worker has another layout: calls for which there is no worker of ours need not wait for one.
+    fn estranged(&self, link: &Arc<Link>, layout: u32) {
+        let mut state = self.lock();
+        state.refusal = Some(other_layout(layout));
+        state.peers.strangers.push((Arc::clone(link), layout));
+        state.forget_awaited(link);
+        state.forget_process(link.peer_pid());
+        drop(state);
+        self.greeted.notify_all();
+        self.node.hub().wake();
+    }
+
     /// Ends this connection, whose shared memory cannot be believed: all calls under way fail and say so; later ones
     /// are its heir's. Slots are not used again, so that nobody reads what a worker may still write there.
     pub(super) fn give_up(&self, reason: &str) -> RpcError {
@@ -177,6 +209,7 @@ impl Shared {
             state.last_method = None;
             state.rings.give_up_all(&error);
             state.peers.workers.iter().for_each(|worker| worker.link.close());
+            state.peers.strangers.drain(..).for_each(|(link, _)| link.close());
             self.node.hub().wake();
             self.greeted.notify_all();
         }
@@ -214,6 +247,7 @@ impl Shared {
         state.rings.leave();
         kill_point("leave.numbers_given_back");
         let workers: Vec<_> = state.peers.workers.drain(..).collect();
+        state.peers.strangers.drain(..).for_each(|(link, _)| link.close());
         drop(state);
         for worker in workers {
             worker.session.end("the connection was dropped", |_| RpcError::Cancelled);
@@ -253,8 +287,11 @@ impl Party for Shared {
         };
         match message {
             Message::Invite { version, worker, .. } => {
+                if version != LAYOUT_VERSION {
+                    return self.estranged(link, version);
+                }
                 let known = self.lock().peers.workers.iter().any(|known| known.nonce == worker);
-                if known || version != LAYOUT_VERSION || !self.say_hello(link) {
+                if known || !self.say_hello(link) {
                     link.close();
                 }
             }
@@ -265,10 +302,13 @@ impl Party for Shared {
                 }
             }
             Message::Welcome(welcome) => {
-                self.refused(format!("layout version {}, ours is {LAYOUT_VERSION}", welcome.version));
+                self.refused(other_layout(welcome.version));
                 link.close();
             }
-            Message::Refuse { reason } => self.refused(reason),
+            Message::Refuse { layout: Some(layout), .. } if layout != LAYOUT_VERSION => {
+                self.estranged(link, layout);
+            }
+            Message::Refuse { reason, .. } => self.refused(reason),
             Message::Damaged { reason } => drop(self.give_up(&reason)),
             Message::Arena { id } if fds.len() == 1 => {
                 // A copy that cannot be mapped is missed by the reply that lies in it.
@@ -299,8 +339,8 @@ impl Party for Shared {
         match dead {
             Some(dead) => self.bury(&dead, &mut state),
             None => {
-                let ended = link.token();
-                state.awaited.retain(|awaited| !matches!(awaited, Awaited::Link(token) if *token == ended));
+                state.peers.strangers.retain(|(stranger, _)| stranger.token() != link.token());
+                state.forget_awaited(link);
                 self.greeted.notify_all();
             }
         }

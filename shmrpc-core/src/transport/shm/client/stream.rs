@@ -46,7 +46,8 @@ impl ShmClient {
         }
         let (worker, shape) = state.peers.for_stream(call.method.id).ok_or_else(|| {
             if !state.peers.any_stays() {
-                let (service, reason) = (shared.service.clone(), "no worker is alive".into());
+                let (service, reason) =
+                    (shared.service.clone(), state.peers.absence(shared.reconnect_timeout));
                 RpcError::Unavailable { service, reason }
             } else {
                 unknown(&shared.service, call.method)
@@ -86,7 +87,8 @@ impl ShmClient {
         let mut state = shared.lock();
         while !state.peers.any_stays() && !shared.is_given_up() {
             let alone_ns = monotonic_ns().saturating_sub(state.peers.alone_since_ns().unwrap_or(now_ns));
-            let left = shared.reconnect_timeout.saturating_sub(Duration::from_nanos(alone_ns));
+            let patience = state.peers.patience(shared.reconnect_timeout);
+            let left = patience.saturating_sub(Duration::from_nanos(alone_ns));
             let left = left.min(until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;

@@ -26,7 +26,7 @@ use crate::{
     transport::session::Session,
     transport::shm::{
         link::{Arrival, Link},
-        message::{Caller, LAYOUT_VERSION, Message},
+        message::{Caller, LAYOUT_VERSION, Message, other_layout},
         node::Party,
         streams,
     },
@@ -284,7 +284,9 @@ impl Party for Shared {
         };
         let outcome = match message {
             Message::Hello { version, .. } if version != LAYOUT_VERSION => {
-                Err(format!("layout version {version}, ours is {LAYOUT_VERSION}"))
+                let reason = other_layout(version);
+                link.send(&Message::Refuse { reason, layout: Some(LAYOUT_VERSION) }, &[]);
+                Ok(())
             }
             Message::Hello { caller, process, node, .. } => self.greet(link, caller, process, node, fds),
             Message::Attach { channel, number } if fds.len() == 1 => {
@@ -316,7 +318,7 @@ impl Party for Shared {
             _ => Ok(()),
         };
         if let Err(reason) = outcome {
-            link.send(&Message::Refuse { reason }, &[]);
+            link.send(&Message::Refuse { reason, layout: None }, &[]);
             link.close();
         }
     }
