@@ -16,7 +16,7 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use shmrpc_core::{method::ServiceDescription, server::WorkerConfig};
+use shmrpc_core::{schema::Described, server::WorkerConfig};
 
 /// How long a program may take to describe itself.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,7 +147,7 @@ pub fn describe(
     program: &Path,
     working_dir: &Path,
     timeout: Duration,
-) -> Result<Vec<ServiceDescription>, DescribeError> {
+) -> Result<Vec<Described>, DescribeError> {
     let own = || program.to_owned();
     let mut child = Command::new(program)
         .arg("--describe")
@@ -183,7 +183,7 @@ pub fn describe(
 }
 
 /// What `--describe` writes.
-pub(crate) fn read_description(written: &[u8]) -> serde_json::Result<Vec<ServiceDescription>> {
+pub(crate) fn read_description(written: &[u8]) -> serde_json::Result<Vec<Described>> {
     serde_json::from_slice(written)
 }
 

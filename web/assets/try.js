@@ -2,6 +2,8 @@
 // Trying a method: its arguments as JSON with the schema that the API's document has of them, or bytes; the reply, its
 // time and what went wrong. Items of a stream are shown as they come.
 
+import { example, explained } from "./schema.js";
+
 /**
  * @typedef {{name: string, encoding: string, shape: string, signature: string, params: [string, string][], doc: string, read_only: boolean, deadline_ms: number | null}} Method
  */
@@ -81,9 +83,11 @@ export class Attempt {
     byId("try-schema").hidden = !schema;
     if (schema) {
       const text = byId("try-schema").querySelector("pre");
-      if (text) text.textContent = JSON.stringify(schema, null, 2);
+      if (text) text.textContent = JSON.stringify(explained(schema, this.#document), null, 2);
     }
-    field("try-arguments").value = JSON.stringify((schema?.prefixItems ?? []).map(example));
+    const first = (schema?.prefixItems ?? []).map((/** @type {any} */ part) => example(part, this.#document));
+    const isLong = first.some((/** @type {unknown} */ value) => value && typeof value === "object");
+    field("try-arguments").value = JSON.stringify(first, null, isLong ? 2 : 0);
     byId("try-result").hidden = true;
     byId("try-outcome").textContent = "";
   }
@@ -188,18 +192,6 @@ async function content(method) {
   const value = JSON.parse(text);
   if (!Array.isArray(value)) throw new Error("the arguments are a JSON array, also a single one: [1]");
   return { body: text, type: "application/json" };
-}
-
-/**
- * A value that the schema allows, to begin with.
- * @param {any} schema
- * @returns {unknown}
- */
-function example(schema) {
-  if (schema?.anyOf) return example(schema.anyOf[0]);
-  const items = (schema?.prefixItems ?? []).map(example);
-  const kinds = { integer: 0, number: 0, string: "", boolean: false, array: items, object: {}, null: null };
-  return /** @type {Record<string, unknown>} */ (kinds)[schema?.type] ?? null;
 }
 
 /** @param {string} text */

@@ -22,6 +22,7 @@ use crate::{
     error::ServeError,
     method::{ServiceDescription, ServiceInfo},
     runtime_dir::RuntimeDir,
+    schema::{Described, Schemas},
     secret::Secret,
     shm::inherited_fd,
     tls::ServerTls,
@@ -39,13 +40,14 @@ const HANGUP_DELAY: Duration = Duration::from_millis(200);
 /// One service that a worker program offers.
 pub struct Offered {
     info: &'static ServiceInfo,
+    schemas: fn() -> Schemas,
     make: Box<dyn Fn() -> Arc<dyn Service>>,
 }
 
 impl Offered {
     /// A service and how to make it. It is made only in the process that serves it.
     pub fn new<S: Service + Definition>(make: impl Fn() -> S + 'static) -> Self {
-        Self { info: S::INFO, make: Box::new(move || Arc::new(make())) }
+        Self { info: S::INFO, schemas: S::schemas, make: Box::new(move || Arc::new(make())) }
     }
 }
 
@@ -101,7 +103,11 @@ fn names(offered: &[Offered]) -> String {
 }
 
 fn describe(offered: &[Offered]) -> ExitCode {
-    let services: Vec<ServiceDescription> = offered.iter().map(|offer| offer.info.into()).collect();
+    let described = |offer: &Offered| Described {
+        description: ServiceDescription::from(offer.info),
+        schemas: (offer.schemas)(),
+    };
+    let services: Vec<Described> = offered.iter().map(described).collect();
     println!("{}", serde_json::to_string_pretty(&services).expect("descriptions are plain data"));
     ExitCode::SUCCESS
 }
