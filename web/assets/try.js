@@ -82,12 +82,15 @@ export class Attempt {
     const schema = this.#document?.paths?.[path]?.post?.requestBody?.content?.["application/json"]?.schema;
     byId("try-schema").hidden = !schema;
     if (schema) {
-      const text = byId("try-schema").querySelector("pre");
-      if (text) text.textContent = JSON.stringify(explained(schema, this.#document), null, 2);
+      const shown = byId("try-schema").querySelector("pre");
+      if (shown) shown.textContent = JSON.stringify(explained(schema, this.#document), null, 2);
     }
     const first = (schema?.prefixItems ?? []).map((/** @type {any} */ part) => example(part, this.#document));
     const isLong = first.some((/** @type {unknown} */ value) => value && typeof value === "object");
-    field("try-arguments").value = JSON.stringify(first, null, isLong ? 2 : 0);
+    const text = JSON.stringify(first, null, isLong ? 2 : 0);
+    const area = /** @type {HTMLTextAreaElement} */ (byId("try-arguments"));
+    area.value = text;
+    area.rows = Math.min(Math.max(text.split("\n").length, 5), 16);
     byId("try-result").hidden = true;
     byId("try-outcome").textContent = "";
   }

@@ -87,10 +87,10 @@ if [ "$1" = --describe ]; then
 fi
 exec sleep 1000
 "##;
-    let scene = Scene::new("[web monitor]\nport=0\n[Post:eu]\nimport_from=post\n");
+    let scene = Scene::new("[web monitor]\nport=0\n[Post:eu]\nimport_from=post\nport=5904\n");
     scene.script("post", TELLS);
     let mut daemon = scene.start(&[]);
-    daemon.ready();
+    daemon.status("eu.post", "starting");
     let (status, body) = daemon.request("GET", "/api/v1/openapi.json");
     assert_eq!(status, 200, "{body}");
     let document: Value = serde_json::from_str(&body).unwrap();

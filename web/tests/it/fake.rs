@@ -283,6 +283,7 @@ fn echo_service() -> ServiceSnapshot {
     let mut pour = method("pour", Encoding::Json);
     pour.description.shape = Shape::Upload;
     let mut send = method("send", Encoding::Json);
+    send.description.signature = "(Parcel, u8) -> Value".into();
     send.description.params =
         [("parcel", "Parcel"), ("copies", "u8")].map(|(a, b)| (a.into(), b.into())).into();
     echo.methods.extend([look, look_raw, ticks, ticks_raw, pour, send]);
