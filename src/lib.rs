@@ -76,7 +76,8 @@
 //! ```
 //!
 //! Such a program answers `--describe` (name, port and methods as JSON) without starting anything, and serves alone
-//! with `--serve`. A handler writes lines into the service's log through [`logger`].
+//! with `--serve`. With the feature `schema`, types that derive `shmrpc::schemars::JsonSchema` tell there what they look like, for the
+//! dashboard and the OpenAPI document. A handler writes lines into the service's log through [`logger`].
 //!
 //! # Its clients
 //!

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shmrpc::{
-    Loan, LoanError, ShmBytes, StreamSender, bincode_method, json_method, msgpack_method, raw_method, service,
+    Loan, LoanError, ShmBytes, StreamSender, bincode_method, json_method, msgpack_method, raw_method,
+    schemars::{self, JsonSchema},
+    service,
 };
 
 /// Answers with what it is told. It has no state; what it had would be each worker's own.
@@ -16,7 +18,7 @@ use shmrpc::{
 pub struct EchoServer;
 
 /// Something with a shape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Parcel {
     /// Its number.
     pub id: u64,
@@ -27,7 +29,7 @@ pub struct Parcel {
 }
 
 /// Why an echo does not come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum EchoError {
     /// Nobody waits for so long.
     TooLate {

@@ -2,10 +2,14 @@
 //! links this file, not the index.
 
 use serde::{Deserialize, Serialize};
-use shmrpc::{json_method, msgpack_method, service};
+use shmrpc::{
+    json_method, msgpack_method,
+    schemars::{self, JsonSchema},
+    service,
+};
 
 /// A file that has the words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Hit {
     /// Its path below the folder.
     pub(crate) path: String,
@@ -18,7 +22,7 @@ pub(crate) struct Hit {
 }
 
 /// The index in numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Stats {
     /// The folder that was read.
     pub(crate) folder: String,

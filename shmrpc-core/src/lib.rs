@@ -15,6 +15,7 @@ pub mod observe;
 pub mod peer_uid;
 pub mod process;
 pub mod runtime_dir;
+pub mod schema;
 pub mod secret;
 pub mod server;
 #[expect(unsafe_code, reason = "mappings, semaphores and words that other processes write")]
@@ -35,3 +36,7 @@ pub use stream::{BlockingStreamCall, NoItems, StreamCall, StreamClosed, StreamRe
 pub use tls::{ClientTls, ServerTls, TlsError};
 pub use transport::inproc::{Published, in_process, publish};
 pub use transport::tcp::gateway::{Gateway, TcpOptions};
+
+/// Whose `JsonSchema` a type derives to tell its schema.
+#[cfg(feature = "schema")]
+pub use schemars;

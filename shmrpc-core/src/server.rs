@@ -24,12 +24,18 @@ pub use self::{
     serve::{ServeOptions, Serving, serve},
     worker::{Described, Offered, worker_program},
 };
-use crate::method::ServiceInfo;
+use crate::{method::ServiceInfo, schema::Schemas};
 
 /// The definition of a service, without a value of it. Implemented by `#[service]`.
 pub trait Definition {
     /// Name, port and methods.
     const INFO: &'static ServiceInfo;
+
+    /// The schemas of what its methods take and answer, as far as their types tell.
+    #[must_use]
+    fn schemas() -> Schemas {
+        Schemas::default()
+    }
 }
 
 /// A service that can be served. Implemented by `#[service]`; by hand only for services whose methods

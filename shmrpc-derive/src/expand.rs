@@ -8,6 +8,7 @@ mod client;
 mod info;
 mod item;
 mod parts;
+mod schemas;
 mod server;
 
 use proc_macro2::{Span, TokenStream};

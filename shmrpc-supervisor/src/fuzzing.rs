@@ -63,7 +63,7 @@ fn output_lines(data: &[u8]) {
 fn describe(data: &[u8]) {
     let Ok(services) = read_description(data) else { return };
     for service in services {
-        let _hash = service.service.table_hash();
+        let _hash = service.description.table_hash();
     }
 }
 
@@ -95,5 +95,8 @@ fn describe_seeds() -> Vec<Vec<u8>> {
     let service = format!(
         r#"[{{"struct_name":"E","name":"echo","port":5555,"max_workers":2,"doc":"x","methods":[{method}]}}]"#
     );
-    vec![service.into_bytes(), b"[]".to_vec()]
+    let schemas = r##","schemas":{"methods":{"echo":{"arguments":[{"$ref":"#/$defs/V"},null],"reply":{}}},
+        "taken":{"V":{"type":"object"}},"given":{}}}]"##;
+    let telling = format!("{}{schemas}", service.strip_suffix("}]").expect("it ends so"));
+    vec![service.into_bytes(), b"[]".to_vec(), telling.into_bytes()]
 }

@@ -8,9 +8,10 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use shmrpc_core::{method::ServiceDescription, observe::LAYOUT_VERSION, server::Described};
+use shmrpc_core::{method::ServiceDescription, observe::LAYOUT_VERSION, schema::Schemas, server::Described};
 
 pub use self::check::checked;
 use crate::{
@@ -51,6 +52,8 @@ pub struct ServicePlan {
     pub requires: Vec<String>,
     /// What it offers; `None` for a `program`.
     pub description: Option<ServiceDescription>,
+    /// What the types of its methods tell.
+    pub schemas: Arc<Schemas>,
     /// What the ini says.
     pub settings: ServiceSettings,
 }
@@ -157,6 +160,7 @@ fn resolve(
             port: settings.port,
             max_workers: settings.max_proc_num,
             description: None,
+            schemas: Arc::default(),
             settings,
         }),
         Source::Import { struct_name, prefix, .. } => {
@@ -164,10 +168,12 @@ fn resolve(
                 describe(&program, &settings.working_dir, DESCRIBE_TIMEOUT).map_err(|e| sources::told(&e))
             });
             let offered = offered.as_ref().map_err(|problem| fault(problem.clone()))?;
-            let found =
-                offered.iter().find(|offer| offer.service.struct_name == *struct_name).ok_or_else(|| {
+            let found = offered
+                .iter()
+                .find(|service| service.description.struct_name == *struct_name)
+                .ok_or_else(|| {
                     let names: Vec<&str> =
-                        offered.iter().map(|offer| offer.service.struct_name.as_str()).collect();
+                        offered.iter().map(|service| service.description.struct_name.as_str()).collect();
                     fault(format!("{} does not offer {struct_name}", program.display()))
                         .nearest(struct_name, names.iter().copied())
                         .accepted(if names.is_empty() {
@@ -184,17 +190,18 @@ fn resolve(
                 return Err(fault(problem).accepted(SAME_LAYOUT).into());
             }
             let prefix = prefix.clone();
-            served(found.service.clone(), prefix.as_deref(), program, settings)
+            served(found.clone(), prefix.as_deref(), program, settings)
         }
     }
 }
 
 fn served(
-    description: ServiceDescription,
+    described: Described,
     prefix: Option<&str>,
     program: PathBuf,
     settings: ServiceSettings,
 ) -> Result<ServicePlan, Box<Diagnostic>> {
+    let Described { description, schemas, .. } = described;
     let cap = description.max_workers.map_or(usize::MAX, |cap| cap.max(1) as usize);
     if settings.min_proc_num > cap {
         let problem = format!(
@@ -221,6 +228,7 @@ fn served(
         port: Some(settings.port.unwrap_or(description.port)),
         max_workers: settings.max_proc_num.min(cap),
         description: Some(description),
+        schemas: Arc::new(schemas),
         settings,
     })
 }

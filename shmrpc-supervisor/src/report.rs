@@ -101,6 +101,7 @@ fn of_service(service: &Supervised, now: Instant) -> ServiceSnapshot {
         uptime_ms: service.since.map(|since| millis(now.saturating_duration_since(since))),
         ini_section: Arc::clone(&settings.written),
         methods: methods.collect(),
+        schemas: Arc::clone(&plan.schemas),
     }
 }
 

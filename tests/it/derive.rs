@@ -5,6 +5,7 @@ mod behaviour;
 mod encodings;
 mod in_place;
 mod over_shm;
+mod schemas;
 mod streams;
 mod trait_form;
 mod ui;

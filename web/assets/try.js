@@ -2,6 +2,8 @@
 // Trying a method: its arguments as JSON with the schema that the API's document has of them, or bytes; the reply, its
 // time and what went wrong. Items of a stream are shown as they come.
 
+import { example, explained } from "./schema.js";
+
 /**
  * @typedef {{name: string, encoding: string, shape: string, signature: string, params: [string, string][], doc: string, read_only: boolean, deadline_ms: number | null}} Method
  */
@@ -80,10 +82,15 @@ export class Attempt {
     const schema = this.#document?.paths?.[path]?.post?.requestBody?.content?.["application/json"]?.schema;
     byId("try-schema").hidden = !schema;
     if (schema) {
-      const text = byId("try-schema").querySelector("pre");
-      if (text) text.textContent = JSON.stringify(schema, null, 2);
+      const shown = byId("try-schema").querySelector("pre");
+      if (shown) shown.textContent = JSON.stringify(explained(schema, this.#document), null, 2);
     }
-    field("try-arguments").value = JSON.stringify((schema?.prefixItems ?? []).map(example));
+    const first = (schema?.prefixItems ?? []).map((/** @type {any} */ part) => example(part, this.#document));
+    const isLong = first.some((/** @type {unknown} */ value) => value && typeof value === "object");
+    const text = JSON.stringify(first, null, isLong ? 2 : 0);
+    const area = /** @type {HTMLTextAreaElement} */ (byId("try-arguments"));
+    area.value = text;
+    area.rows = Math.min(Math.max(text.split("\n").length, 5), 16);
     byId("try-result").hidden = true;
     byId("try-outcome").textContent = "";
   }
@@ -188,18 +195,6 @@ async function content(method) {
   const value = JSON.parse(text);
   if (!Array.isArray(value)) throw new Error("the arguments are a JSON array, also a single one: [1]");
   return { body: text, type: "application/json" };
-}
-
-/**
- * A value that the schema allows, to begin with.
- * @param {any} schema
- * @returns {unknown}
- */
-function example(schema) {
-  if (schema?.anyOf) return example(schema.anyOf[0]);
-  const items = (schema?.prefixItems ?? []).map(example);
-  const kinds = { integer: 0, number: 0, string: "", boolean: false, array: items, object: {}, null: null };
-  return /** @type {Record<string, unknown>} */ (kinds)[schema?.type] ?? null;
 }
 
 /** @param {string} text */

@@ -59,6 +59,7 @@ const ASSETS: &[Asset] = &[
     own!("grid.js", SCRIPT),
     own!("charts.js", SCRIPT),
     own!("try.js", SCRIPT),
+    own!("schema.js", SCRIPT),
     own!("api.js", SCRIPT),
     library!("plotly.js", SCRIPT),
     library!("swagger-ui-bundle.js", SCRIPT),

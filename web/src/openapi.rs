@@ -1,6 +1,7 @@
 //! The API's own description (OpenAPI 3.1): what it answers comes from the types that are answered with, the methods of
 //! services from what they say of themselves. [`operations`] has the addresses; a test holds them against the router's.
 
+mod components;
 mod methods;
 mod operations;
 mod types;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use shmrpc_core::{Encoding, method::Shape};
 use utoipa::{OpenApi, ToSchema};
 
+use self::components::Components;
 use crate::{
     history::HistoryPage, log::LogPage, plain_json::PlainJson, routes::NO_STORE, server::Shared,
     snapshot::Snapshot,
@@ -88,11 +90,17 @@ pub(crate) fn document(snapshot: &Snapshot) -> Value {
     // A service's own error may be any value.
     schemas["Problem"]["properties"]["error"] = json!({});
     let mut paths = operations::paths();
+    let mut told = serde_json::Map::new();
     for service in &snapshot.services {
+        let components = Components::new(&service.name, &service.schemas, &mut told);
         for method in &service.methods {
-            let (address, operations) = methods::operations(service, &method.description);
+            let (address, operations) = methods::operations(service, &method.description, &components);
             paths.insert(address, operations);
         }
+    }
+    if let Some(schemas) = schemas.as_object_mut() {
+        // Names of services' types have a dot, these have none.
+        schemas.extend(told);
     }
     let description = "Call the services of this daemon, look at them and give them orders. Changes from a browser need the \
                        token of a page of the dashboard, which this page adds by itself; programs of the daemon's user need \
@@ -112,7 +120,11 @@ pub(crate) fn document(snapshot: &Snapshot) -> Value {
 
 /// A reference to one of the schemas.
 fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
+    json!({ "$ref": address(name) })
+}
+
+fn address(name: &str) -> String {
+    format!("#/components/schemas/{name}")
 }
 
 /// Problems by their status: what happened, and the codes that are told apart.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use shmrpc_core::{
     method::MethodDescription,
     observe::{LatencyHistogram, MethodCounters},
+    schema::Schemas,
 };
 use utoipa::ToSchema;
 
@@ -90,6 +91,9 @@ pub struct ServiceSnapshot {
     /// Its methods in source order; known once a worker has started, or from `--describe`.
     #[schema(value_type = Vec<crate::openapi::Method>)]
     pub methods: Vec<MethodSnapshot>,
+    /// What the types of its methods tell, for the OpenAPI document alone.
+    #[serde(skip)]
+    pub schemas: Arc<Schemas>,
 }
 
 impl ServiceSnapshot {

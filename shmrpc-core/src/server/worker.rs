@@ -23,6 +23,7 @@ use crate::{
     error::ServeError,
     method::{ServiceDescription, ServiceInfo},
     runtime_dir::RuntimeDir,
+    schema::Schemas,
     secret::Secret,
     shm::inherited_fd,
     tls::ServerTls,
@@ -43,25 +44,29 @@ const HANGUP_DELAY: Duration = Duration::from_millis(200);
 /// One service that a worker program offers.
 pub struct Offered {
     info: &'static ServiceInfo,
+    schemas: fn() -> Schemas,
     make: Box<dyn Fn() -> Arc<dyn Service>>,
 }
 
 impl Offered {
     /// A service and how to make it. It is made only in the process that serves it.
     pub fn new<S: Service + Definition>(make: impl Fn() -> S + 'static) -> Self {
-        Self { info: S::INFO, make: Box::new(move || Arc::new(make())) }
+        Self { info: S::INFO, schemas: S::schemas, make: Box::new(move || Arc::new(make())) }
     }
 }
 
 /// What `--describe` prints of a service: what it offers, and who can supervise it and call it through shared memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Described {
-    /// What it offers.
+    /// What it offers, as it travels in handshakes too.
     #[serde(flatten)]
-    pub service: ServiceDescription,
+    pub description: ServiceDescription,
     /// See [`LAYOUT_VERSION`](crate::observe::LAYOUT_VERSION); `None`: it does not say.
     #[serde(default)]
     pub layout_version: Option<u32>,
+    /// What its types tell; nothing in programs of before.
+    #[serde(default, skip_serializing_if = "Schemas::is_empty")]
+    pub schemas: Schemas,
 }
 
 /// Makes `main` of a worker program out of its services: `worker_main!(EchoServer, Other = Other::open());`.
@@ -116,8 +121,11 @@ fn names(offered: &[Offered]) -> String {
 }
 
 fn describe(offered: &[Offered]) -> ExitCode {
-    let described =
-        |offer: &Offered| Described { service: offer.info.into(), layout_version: Some(LAYOUT_VERSION) };
+    let described = |offer: &Offered| Described {
+        description: offer.info.into(),
+        layout_version: Some(LAYOUT_VERSION),
+        schemas: (offer.schemas)(),
+    };
     let services: Vec<Described> = offered.iter().map(described).collect();
     println!("{}", serde_json::to_string_pretty(&services).expect("descriptions are plain data"));
     ExitCode::SUCCESS

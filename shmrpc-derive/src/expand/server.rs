@@ -7,7 +7,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use self::run::run;
-use super::Expansion;
+use super::{Expansion, schemas};
 
 pub(super) fn expand(service: &Expansion<'_>) -> TokenStream {
     let krate = service.krate;
@@ -25,12 +25,15 @@ pub(super) fn expand(service: &Expansion<'_>) -> TokenStream {
         })
     };
     let (arms_here, arms) = (arms(true), arms(false));
+    let schemas = schemas::function(service);
     quote! {
         #wrapper
 
         #[automatically_derived]
         impl #impl_generics #krate::Definition for #served #where_clause {
             const INFO: &'static #krate::method::ServiceInfo = <#client as #krate::Definition>::INFO;
+
+            #schemas
         }
 
         #[automatically_derived]

@@ -75,6 +75,33 @@ fn a_worker_is_told_everything_and_a_program_inherits_nothing() {
 }
 
 #[test]
+fn what_its_types_tell_is_in_the_document() {
+    const TELLS: &str = r##"#!/bin/sh
+if [ "$1" = --describe ]; then
+    echo '[{"struct_name":"Post","name":"post","port":5903,"max_workers":null,"doc":"","methods":[{
+        "id":"00000000000000ff","name":"send","encoding":"json","shape":"unary","signature":"(Parcel) -> u8",
+        "params":[["parcel","Parcel"]],"returns":"u8","doc":"","idempotent":false,"read_only":false,"deadline_ms":null}],
+        "schemas":{"methods":{"send":{"arguments":[{"$ref":"#/$defs/Parcel"}],"reply":null,"error":null}},
+            "taken":{"Parcel":{"type":"object"}}}}]'
+    exit
+fi
+exec sleep 1000
+"##;
+    let scene = Scene::new("[web monitor]\nport=0\n[Post:eu]\nimport_from=post\nport=5904\n");
+    scene.script("post", TELLS);
+    let mut daemon = scene.start(&[]);
+    daemon.status("eu.post", "starting");
+    let (status, body) = daemon.request("GET", "/api/v1/openapi.json");
+    assert_eq!(status, 200, "{body}");
+    let document: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(document["components"]["schemas"]["eu.post.Parcel"]["type"], "object");
+    let call = &document["paths"]["/api/v1/services/eu.post/methods/send"]["post"];
+    let arguments = &call["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(arguments["prefixItems"][0]["$ref"], "#/components/schemas/eu.post.Parcel");
+    daemon.stop();
+}
+
+#[test]
 fn who_never_becomes_ready_is_reported_and_not_waited_for_without_end() {
     let scene = scene(
         "[web monitor]\nport=0\n[defaults]\nstart_timeout=3s\nrestart_delay=20s\n\

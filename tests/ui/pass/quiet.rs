@@ -12,6 +12,12 @@ struct Row {
     id: u32,
 }
 
+#[derive(serde::Serialize, serde::Deserialize, shmrpc::schemars::JsonSchema)]
+#[schemars(crate = "shmrpc::schemars")]
+struct Telling {
+    id: u32,
+}
+
 #[service(name = "echo_serv", port = 5555)]
 impl EchoServer {
     #[raw_method]
@@ -27,6 +33,11 @@ impl EchoServer {
     #[json_method]
     fn json(&self, row: Row) -> u32 {
         row.id
+    }
+
+    #[json_method]
+    fn telling(&self, row: Telling) -> Vec<Telling> {
+        vec![row]
     }
 
     #[msgpack_method]

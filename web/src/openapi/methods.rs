@@ -7,13 +7,18 @@ use shmrpc_core::{
 };
 
 use super::{
+    components::Components,
     operations::{CALL_FAILS, LOOK_FAILS, answer, json, operation, parameter},
     reference, types,
 };
 use crate::{page, snapshot::ServiceSnapshot};
 
 /// Its address, and what can be done there.
-pub(super) fn operations(service: &ServiceSnapshot, method: &MethodDescription) -> (String, Value) {
+pub(super) fn operations(
+    service: &ServiceSnapshot,
+    method: &MethodDescription,
+    told: &Components<'_>,
+) -> (String, Value) {
     let address = page::method_address(&service.name, &method.name);
     let deadline = parameter(
         "header",
@@ -23,50 +28,55 @@ pub(super) fn operations(service: &ServiceSnapshot, method: &MethodDescription) 
     );
     let summary = if method.doc.is_empty() { &method.signature } else { &method.doc };
     let parameters = std::slice::from_ref(&deadline);
-    let mut by_post = operation(&service.name, summary, parameters, responses(method), &CALL_FAILS);
-    if let Some(own) = other_encoding(method) {
-        // The service's own error comes in the encoding of the call.
-        by_post["responses"]["422"] = service_error(own);
+    let mut by_post = operation(&service.name, summary, parameters, responses(method, told), &CALL_FAILS);
+    if let Some(response) = service_error(method, told, other_encoding(method)) {
+        by_post["responses"]["422"] = response;
     }
     by_post["description"] = json!(format!("`{}{}`", method.name, method.signature));
-    by_post["requestBody"] = json!({ "content": request(method) });
+    by_post["requestBody"] = json!({ "content": request(method, told) });
     let mut operations = Map::from_iter([("post".to_owned(), by_post)]);
     if method.read_only {
         let mut parameters = vec![deadline];
         if method.encoding != Encoding::Raw {
-            let content = json!({ "application/json": { "schema": arguments(method) } });
+            let content = json!({ "application/json": { "schema": arguments(method, told) } });
             parameters.push(json!({ "in": "query", "name": "args", "required": !method.params.is_empty(), "content": content }));
         }
-        let by_get = operation(&service.name, summary, &parameters, responses(method), &LOOK_FAILS);
+        let mut by_get = operation(&service.name, summary, &parameters, responses(method, told), &LOOK_FAILS);
+        // Its arguments, and so its errors, are in JSON.
+        if let Some(response) = service_error(method, told, None) {
+            by_get["responses"]["422"] = response;
+        }
         operations.insert("get".into(), by_get);
     }
     (address, operations.into())
 }
 
-fn arguments(method: &MethodDescription) -> Value {
-    let items = method.params.iter().map(|(name, ty)| {
-        let mut schema = types::schema(ty);
+/// By what the types tell, or else by their names.
+fn arguments(method: &MethodDescription, told: &Components<'_>) -> Value {
+    let items = method.params.iter().enumerate().map(|(index, (name, ty))| {
+        let mut schema = told.argument(&method.name, index).unwrap_or_else(|| types::schema(ty));
         schema["title"] = json!(format!("{name}: {ty}"));
         schema
     });
     types::arguments(items.collect())
 }
 
-fn request(method: &MethodDescription) -> Value {
+fn request(method: &MethodDescription, told: &Components<'_>) -> Value {
     let bytes = json!({ "schema": {} });
     let own = method.encoding.content_type();
     match method.encoding {
         Encoding::Raw => json!({ own: bytes }),
-        Encoding::Json => json!({ own: { "schema": arguments(method) } }),
-        _ => json!({ "application/json": { "schema": arguments(method) }, own: bytes }),
+        Encoding::Json => json!({ own: { "schema": arguments(method, told) } }),
+        _ => json!({ "application/json": { "schema": arguments(method, told) }, own: bytes }),
     }
 }
 
-fn responses(method: &MethodDescription) -> Value {
+fn responses(method: &MethodDescription, told: &Components<'_>) -> Value {
     let own = method.encoding.content_type();
+    let value = || told.reply(&method.name).unwrap_or_else(|| types::schema(&method.returns));
     let mut reply = match (method.shape, method.encoding) {
         (Shape::Unary, Encoding::Raw) => answer("200", "The reply", json!({ own: {} })),
-        (Shape::Unary, _) => answer("200", "The reply", json(types::schema(&method.returns))),
+        (Shape::Unary, _) => answer("200", "The reply", json(value())),
         (_, Encoding::Raw) => answer("200", "Items as they come", json!({ own: {} })),
         _ => answer("200", "One JSON value a line as they come", json!({ "application/x-ndjson": {} })),
     };
@@ -82,8 +92,20 @@ fn other_encoding(method: &MethodDescription) -> Option<&'static str> {
     has_two.then(|| method.encoding.content_type())
 }
 
-fn service_error(own: &str) -> Value {
-    let problem = json!({ "schema": reference("Problem") });
-    let content = json!({ "application/problem+json": problem, own: {} });
-    json!({ "description": "The service's own error: `service-error`", "content": content })
+/// The service's own error, if more is to be said of it than of every problem: its type, or that it comes in the encoding of
+/// the call, `own`.
+fn service_error(method: &MethodDescription, told: &Components<'_>, own: Option<&str>) -> Option<Value> {
+    let error = told.error(&method.name);
+    if error.is_none() && own.is_none() {
+        return None;
+    }
+    let problem = match error {
+        Some(error) => json!({ "allOf": [reference("Problem"), { "properties": { "error": error } }] }),
+        None => reference("Problem"),
+    };
+    let mut content = json!({ "application/problem+json": { "schema": problem } });
+    if let Some(own) = own {
+        content[own] = json!({});
+    }
+    Some(json!({ "description": "The service's own error: `service-error`", "content": content }))
 }

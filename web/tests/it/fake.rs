@@ -14,6 +14,7 @@ use shmrpc_core::{
     client::{Door, Reply},
     method::{MethodDescription, MethodId, Shape},
     observe::LatencyHistogram,
+    schema::Schemas,
 };
 use shmrpc_web::{
     Action, Call, CallStatistics, CallStream, Column, ControlError, Daemon, DaemonFuture, HistoryPage,
@@ -281,7 +282,12 @@ fn echo_service() -> ServiceSnapshot {
     ticks_raw.description.shape = Shape::Download;
     let mut pour = method("pour", Encoding::Json);
     pour.description.shape = Shape::Upload;
-    echo.methods.extend([look, look_raw, ticks, ticks_raw, pour]);
+    let mut send = method("send", Encoding::Json);
+    send.description.signature = "(Parcel, u8) -> Value".into();
+    send.description.params =
+        [("parcel", "Parcel"), ("copies", "u8")].map(|(a, b)| (a.into(), b.into())).into();
+    echo.methods.extend([look, look_raw, ticks, ticks_raw, pour, send]);
+    echo.schemas = Arc::new(parcels());
     echo.methods[1].calls = CallStatistics {
         count: 1204,
         errors: 3,
@@ -294,6 +300,26 @@ fn echo_service() -> ServiceSnapshot {
         p99_ns: Some(240_000),
     };
     echo
+}
+
+/// What a type that tells its schema would say: a struct with an enum and itself within.
+fn parcels() -> Schemas {
+    let text = r##"{
+        "methods": {"send": {"arguments": [{"$ref": "#/$defs/Parcel"}, null]}},
+        "taken": {
+            "Parcel": {"type": "object", "required": ["id", "to"], "properties": {
+                "id": {"type": "integer", "minimum": 1},
+                "to": {"$ref": "#/$defs/Address"},
+                "express": {"type": "boolean", "default": true},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "note": {"type": ["string", "null"]},
+                "inner": {"anyOf": [{"$ref": "#/$defs/Parcel"}, {"type": "null"}]}}},
+            "Address": {"oneOf": [
+                {"type": "object", "required": ["kind", "street"], "properties": {
+                    "kind": {"type": "string", "const": "house"}, "street": {"type": "string"}}},
+                {"type": "object", "required": ["kind"], "properties": {
+                    "kind": {"type": "string", "const": "shop"}}}]}}}"##;
+    serde_json::from_str(text).unwrap()
 }
 
 pub(crate) fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16>) -> ServiceSnapshot {
@@ -319,6 +345,7 @@ pub(crate) fn service(name: &str, struct_name: &str, doc: &str, port: Option<u16
         uptime_ms: None,
         ini_section: format!("[{struct_name}]\nimport_from = {name}\nmin_proc_num = 1\n").into(),
         methods: Vec::new(),
+        schemas: Arc::default(),
     }
 }
 

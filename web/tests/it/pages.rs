@@ -77,6 +77,38 @@ fn the_page_of_a_service() {
     assert_eq!(complaints.iter().filter(expected_failures).collect::<Vec<_>>(), [""; 0]);
 }
 
+/// The form begins with a value of the method's own types.
+#[test]
+fn a_struct_is_filled_in_by_its_schema() {
+    let Some(browser) = Browser::start("a_struct_is_filled_in_by_its_schema") else { return };
+    let server = TestServer::start();
+    browser.open(&format!("http://{}/services/echo_serv", server.address));
+    steps::wait_until_live(&browser);
+    let choose = "if (document.getElementById('try-form').hidden) return false;
+        const choice = document.getElementById('try-method');
+        choice.value = 'send'; choice.dispatchEvent(new Event('change'));
+        return true";
+    browser.wait_until("the form is there", PATIENCE, choose, &[]);
+    let filled = browser.run("return document.getElementById('try-arguments').value", &[]);
+    let filled: serde_json::Value = serde_json::from_str(filled.as_str().unwrap()).unwrap();
+    let expected = json!([{
+        "id": 1, "to": {"kind": "house", "street": ""}, "express": true, "tags": [], "note": "", "inner": null
+    }, 0]);
+    assert_eq!(filled, expected);
+    // The types that the schema names stand beneath it.
+    let schema = browser.run("return document.querySelector('#try-schema pre').textContent", &[]);
+    let schema: serde_json::Value = serde_json::from_str(schema.as_str().unwrap()).unwrap();
+    let reference = schema["prefixItems"][0]["$ref"].as_str().unwrap();
+    assert_eq!(schema.pointer(&reference[1..]).unwrap()["properties"]["express"]["default"], true);
+    assert!(schema.pointer("/components/schemas/echo_serv.Address").is_some(), "{schema}");
+    // What was filled in can be sent.
+    browser.run("document.getElementById('try-form').requestSubmit()", &[]);
+    let outcome = "return document.getElementById('try-outcome').dataset.kind === 'good'
+        && document.getElementById('try-reply').textContent.includes('house')";
+    browser.wait_until("send has answered", PATIENCE, outcome, &[]);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
 fn try_method(browser: &Browser, method: &str, field: &str, text: &str) {
     let fill =
         "const [method, field, text] = arguments; const choice = document.getElementById('try-method');

@@ -249,6 +249,17 @@ fn the_api_describes_itself_and_the_services() {
     );
     assert!(document["paths"]["/api/v1/services/echo_serv/methods/look"]["get"].is_object());
     assert!(document["paths"]["/api/v1/services/echo_serv/methods/echo_json"]["get"].is_null());
+
+    // A type that tells its schema is among those of the document; one that does not may be anything.
+    let send = &document["paths"]["/api/v1/services/echo_serv/methods/send"]["post"];
+    let arguments = &send["requestBody"]["content"][JSON]["schema"]["prefixItems"];
+    let parcel = json!({ "$ref": "#/components/schemas/echo_serv.Parcel", "title": "parcel: Parcel" });
+    assert_eq!(arguments[0], parcel);
+    assert_eq!((&arguments[1]["title"], &arguments[1]["maximum"]), (&json!("copies: u8"), &json!(255)));
+    let parcel = &document["components"]["schemas"]["echo_serv.Parcel"]["properties"];
+    assert_eq!(parcel["to"]["$ref"], "#/components/schemas/echo_serv.Address");
+    // What is sent once a second does without.
+    assert!(get(server.address, "/api/v1/services/echo_serv").json().get("schemas").is_none());
 }
 
 #[test]

@@ -49,11 +49,12 @@ pub(super) fn differences(running: &[&ServicePlan], new: Plan) -> Vec<Difference
 }
 
 /// A plan without what can change under running workers: its place in the file, the bounds of the pool,
-/// the order of starts, the watchdog, how long logs are kept.
+/// the order of starts, the watchdog, how long logs are kept, how its types are shown.
 fn essence(plan: &ServicePlan) -> ServicePlan {
     let mut plan = plan.clone();
     plan.max_workers = 0;
     (plan.after, plan.requires) = (Vec::new(), Vec::new());
+    plan.schemas = Arc::default();
     let settings = &mut plan.settings;
     settings.written = Arc::default();
     (settings.line, settings.source_line, settings.min_proc_num_line) = (0, 0, 0);
