@@ -62,7 +62,7 @@ pub struct Described {
     #[serde(flatten)]
     pub description: ServiceDescription,
     /// See [`LAYOUT_VERSION`](crate::observe::LAYOUT_VERSION); `None`: it does not say.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout_version: Option<u32>,
     /// What its types tell; nothing in programs of before.
     #[serde(default, skip_serializing_if = "Schemas::is_empty")]
