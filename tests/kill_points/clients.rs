@@ -104,3 +104,16 @@ pub(crate) fn await_line(victim: &mut Child, line: &str) {
     let said = BufReader::new(stdout).lines().map_while(Result::ok).any(|said| said == line);
     assert!(said, "a victim has not come as far as {line:?}");
 }
+
+/// The first of two greetings makes a connection; the other may arrive when it is over already, and must not have numbers
+/// taken for its rings that nobody would give back while this process lives.
+pub(crate) fn drop_at_once() {
+    let mut scene = Scene::new();
+    let workers = [scene.start_worker(), scene.start_worker()];
+    for _ in 0..300 {
+        drop(scene.connect());
+    }
+    for worker in workers {
+        eventually("free numbers", || board::channels_on_board(worker).is_empty().then_some(()));
+    }
+}

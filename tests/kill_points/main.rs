@@ -61,6 +61,12 @@ fn every_window_of_a_lock() {
 }
 
 #[test]
+fn connections_that_are_dropped_at_once_keep_no_numbers() {
+    let _turn = one_at_a_time();
+    clients::drop_at_once();
+}
+
+#[test]
 fn source_document_and_tests_name_the_same_windows() {
     windows::compare();
 }

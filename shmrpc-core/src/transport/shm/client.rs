@@ -108,6 +108,8 @@ pub(super) struct State {
     refusal: Option<String>,
     /// Whose greetings `connect` waits for.
     awaited: Vec<Awaited>,
+    /// The connection is over: who greets it now comes too late.
+    has_left: bool,
 }
 
 /// A greeting that may come. A worker that dies may leave us two links that end, the one that it made and ours: each
@@ -177,6 +179,7 @@ impl ShmClient {
                 clock: Reckoned::new(),
                 refusal: None,
                 awaited: Vec::new(),
+                has_left: false,
             }),
             greeted: Condvar::new(),
             given_up: AtomicBool::new(false),

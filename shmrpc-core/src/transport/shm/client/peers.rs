@@ -150,8 +150,10 @@ impl Shared {
         kill_point("greet.mapped");
         let mut state = self.lock();
         let state = &mut *state;
-        if self.is_given_up() || state.peers.workers.iter().any(|known| known.nonce == welcome.nonce) {
-            // Where both sides dialled at once, one link is enough.
+        let is_known = state.peers.workers.iter().any(|known| known.nonce == welcome.nonce);
+        // Where both sides dialled at once, one link is enough. A connection that is over has given its rings' numbers back,
+        // and would not do so again.
+        if is_known || state.has_left || self.is_given_up() {
             link.close();
             return Ok(());
         }
@@ -244,6 +246,7 @@ impl Shared {
     /// Tells every worker that this connection is over.
     pub(super) fn leave(&self) {
         let mut state = self.lock();
+        state.has_left = true;
         state.rings.leave();
         kill_point("leave.numbers_given_back");
         let workers: Vec<_> = state.peers.workers.drain(..).collect();
