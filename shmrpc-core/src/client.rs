@@ -6,6 +6,7 @@
 
 mod alternatives;
 mod connect;
+mod outcome;
 mod pending;
 mod raw;
 mod typed;
@@ -13,6 +14,7 @@ mod typed;
 use std::{sync::Arc, time::Duration};
 
 pub use self::connect::ConnectOptions;
+pub(crate) use self::outcome::Outcome;
 pub use self::pending::Pending;
 pub(crate) use self::pending::{Completion, PendingCall};
 pub use self::typed::TypedCall;

@@ -1,6 +1,6 @@
-//! JSON schemas of what a service's methods take and answer, as far as their types tell. `--describe` prints them beside
-//! the service's description ([`Described`](crate::server::Described)), and the daemon's OpenAPI document shows them; they travel in no handshake, are no
-//! part of a method's identity, and no call knows of them.
+//! JSON schemas of what a service's methods take and answer, as far as their types tell. `--describe` prints them
+//! beside the service's description ([`Described`](crate::server::Described)), and the daemon's OpenAPI document shows
+//! them; they travel in no handshake, are no part of a method's identity, and no call knows of them.
 //!
 //! With the feature `schema` a type tells its schema by [`schemars::JsonSchema`](https://docs.rs/schemars), which keeps to
 //! what serde's attributes say; a type that does not, and every type without the feature, may be any value. `#[service]` asks

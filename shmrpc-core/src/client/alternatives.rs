@@ -3,7 +3,6 @@
 //! does every later call. Connections with one endpoint do not pass through here.
 
 mod call;
-mod moving;
 
 use std::{
     sync::{
@@ -13,8 +12,8 @@ use std::{
     time::Instant,
 };
 
-use self::{call::MovingCall, moving::Move};
-use super::{ConnectOptions, Pending, check};
+use self::call::MovingCall;
+use super::{ConnectOptions, Outcome, Pending, check};
 use crate::{
     endpoint::Endpoint,
     error::{RpcError, Status},
@@ -36,6 +35,9 @@ pub(super) struct Addresses {
 
 /// The index of an endpoint, and what answers there.
 type Found = (usize, Arc<dyn Transport>);
+
+/// A move to another endpoint, under way: whether one answers, or why none does.
+type Move = Outcome<Result<(), String>>;
 
 /// See the module.
 pub(super) struct Alternatives {

@@ -9,6 +9,7 @@ mod directory;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod hub;
+mod known;
 mod link;
 mod message;
 mod node;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{MOST_MOVES, Shared, moving::Move, unavailable};
+use super::{MOST_MOVES, Move, Shared, unavailable};
 use crate::{
     client::{Door, Pending, PendingCall, Reply, Target},
     error::RpcError,

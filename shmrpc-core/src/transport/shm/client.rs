@@ -6,7 +6,6 @@
 //! publish a call or to take an answer, never while waiting.
 
 mod call;
-mod known;
 mod peers;
 mod place;
 mod ring;
@@ -14,7 +13,6 @@ mod rings;
 mod stream;
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -36,7 +34,7 @@ use super::{
 use crate::{
     client::{ConnectOptions, Pending},
     error::{ConnectError, RpcError, Status},
-    method::{MethodId, ServiceDescription, Shape},
+    method::{MethodId, ServiceDescription},
     process::{ProcessStamp, random_u64},
     runtime_dir::RuntimeDir,
     shm::{doorbell::online_cpus, kill_point::kill_point, ticks::Reckoned},
@@ -100,8 +98,6 @@ pub(super) struct State {
     rings: Rings,
     /// What the worker that greeted last offers.
     description: Option<Arc<ServiceDescription>>,
-    /// What any living worker offers.
-    methods: HashMap<MethodId, Shape>,
     /// The unary method that was called last.
     last_method: Option<MethodId>,
     clock: Reckoned,
@@ -174,7 +170,6 @@ impl ShmClient {
                 peers: Peers::default(),
                 rings,
                 description: None,
-                methods: HashMap::new(),
                 last_method: None,
                 clock: Reckoned::new(),
                 refusal: None,

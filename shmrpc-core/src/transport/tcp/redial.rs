@@ -2,8 +2,8 @@
 //! calls wait for the outcome.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
-    task::{Context, Poll, Waker},
+    sync::{Arc, Weak},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use super::{
     link::Link,
 };
 use crate::{
+    client::Outcome,
     error::RpcError,
     transport::{io, session::Label},
 };
@@ -22,14 +23,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_millis(250);
 
 pub(super) struct Redial {
-    state: Mutex<Progress>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Progress {
-    outcome: Option<Result<Arc<Link>, String>>,
-    wakers: Vec<Waker>,
+    outcome: Outcome<Result<Arc<Link>, String>>,
 }
 
 /// Why there is no connection.
@@ -50,7 +44,7 @@ impl Missed {
 
 impl Redial {
     pub(super) fn start(shared: Weak<Shared>, address: Address) -> Arc<Self> {
-        let redial = Arc::new(Self { state: Mutex::default(), changed: Condvar::new() });
+        let redial = Arc::new(Self { outcome: Outcome::default() });
         let until = Instant::now() + address.options.reconnect_timeout;
         io::handle().spawn({
             let redial = Arc::clone(&redial);
@@ -62,49 +56,22 @@ impl Redial {
                         None => link.close("nobody wants the connection any more"),
                     }
                 }
-                redial.settle(outcome);
+                redial.outcome.settle(outcome);
             }
         });
         redial
     }
 
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn settle(&self, outcome: Result<Arc<Link>, String>) {
-        let mut state = self.lock();
-        state.outcome = Some(outcome);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        self.changed.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
     pub(super) fn has_failed(&self) -> bool {
-        matches!(self.lock().outcome, Some(Err(_)))
+        matches!(self.outcome.get(), Some(Err(_)))
     }
 
     pub(super) fn wait_until(&self, until: Instant) -> Result<Arc<Link>, Missed> {
-        let mut state = self.lock();
-        loop {
-            if let Some(outcome) = &state.outcome {
-                return outcome.clone().map_err(Missed::Unavailable);
-            }
-            let left = until.checked_duration_since(Instant::now()).ok_or(Missed::DeadlineExceeded)?;
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.outcome.wait_until(until).ok_or(Missed::DeadlineExceeded)?.map_err(Missed::Unavailable)
     }
 
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Arc<Link>, Missed>> {
-        let mut state = self.lock();
-        if let Some(outcome) = &state.outcome {
-            return Poll::Ready(outcome.clone().map_err(Missed::Unavailable));
-        }
-        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
-        }
-        Poll::Pending
+        self.outcome.poll(cx).map_err(Missed::Unavailable)
     }
 }
 

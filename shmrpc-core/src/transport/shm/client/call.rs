@@ -68,12 +68,14 @@ impl Flight {
             payload,
         };
         if state.last_method != Some(call.method.id) {
-            match state.methods.get(&call.method.id) {
+            if shared.is_given_up() {
+                return Err(damaged("by the time of this call"));
+            }
+            match state.peers.shape_of(call.method.id) {
                 Some(Shape::Unary) => state.last_method = Some(call.method.id),
-                Some(shape) => return Err(not_unary(&shared.service, call.method, *shape)),
-                None if shared.is_given_up() => return Err(damaged("by the time of this call")),
+                Some(shape) => return Err(not_unary(&shared.service, call.method, shape)),
                 // Nobody lives who could tell: the next worker decides.
-                None if state.methods.is_empty() => {}
+                None if state.peers.workers().is_empty() => {}
                 None => return Err(unknown(&shared.service, call.method)),
             }
         }

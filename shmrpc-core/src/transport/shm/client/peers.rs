@@ -2,7 +2,6 @@
 //! when one of them is gone.
 
 use std::{
-    collections::HashMap,
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -11,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Shared, State, known, ring::Waiter};
+use super::{Shared, State, ring::Waiter};
 use crate::{
     error::RpcError,
     method::{MethodId, ServiceDescription, Shape},
@@ -25,6 +24,7 @@ use crate::{
     },
     transport::session::Session,
     transport::shm::{
+        known::{self, Offer},
         link::{Arrival, Link},
         message::{Caller, LAYOUT_VERSION, Message, Welcome, other_layout},
         node::Party,
@@ -48,7 +48,7 @@ pub(super) struct Worker {
     pub(super) board: Arc<Board>,
     pub(super) index: u8,
     nonce: u64,
-    description: Arc<ServiceDescription>,
+    offer: Arc<Offer>,
     pub(super) claimer: Claimer,
     pub(super) pid: u32,
     pub(super) doorbell: Arc<Doorbell>,
@@ -65,7 +65,7 @@ impl Worker {
 
     /// The shape of a method, if this worker offers it.
     pub(super) fn shape_of(&self, id: MethodId) -> Option<Shape> {
-        self.description.methods.iter().find(|method| method.id == id).map(|method| method.shape)
+        self.offer.shapes.get(&id).copied()
     }
 
     /// A region in which this worker has put a reply; it was announced before the reply was published.
@@ -87,10 +87,9 @@ impl Peers {
         self.workers.iter().find(|worker| worker.claimer == who)
     }
 
-    /// What any of them offers.
-    fn methods(&self) -> HashMap<MethodId, Shape> {
-        let all = self.workers.iter().flat_map(|worker| &worker.description.methods);
-        all.map(|method| (method.id, method.shape)).collect()
+    /// The shape of a method, if any worker offers it.
+    pub(super) fn shape_of(&self, id: MethodId) -> Option<Shape> {
+        self.workers.iter().find_map(|worker| worker.shape_of(id))
     }
 
     pub(super) fn alone_since_ns(&self) -> Option<u64> {
@@ -162,7 +161,7 @@ impl Shared {
             board,
             index: welcome.index,
             nonce: welcome.nonce,
-            description: known::description(welcome.description),
+            offer: known::offer(welcome.description),
             claimer: Claimer::from_bits(welcome.claimer),
             pid: welcome.process.pid,
             doorbell,
@@ -171,12 +170,12 @@ impl Shared {
             leaves: AtomicBool::new(false),
         });
         state.rings.hand_to(&worker)?;
-        let _first = self.first_description.set(Arc::clone(&worker.description));
-        state.description = Some(Arc::clone(&worker.description));
+        let description = &worker.offer.description;
+        let _first = self.first_description.set(Arc::clone(description));
+        state.description = Some(Arc::clone(description));
         state.peers.workers.push(worker);
         kill_point("greet.known");
         state.peers.alone_since_ns = None;
-        state.methods = state.peers.methods();
         state.last_method = None;
         state.rings.aim(&state.peers);
         self.greeted.notify_all();
@@ -207,7 +206,6 @@ impl Shared {
         let mut state = self.lock();
         if !self.given_up.swap(true, Ordering::Relaxed) {
             // So that the next call does not take the short way.
-            state.methods.clear();
             state.last_method = None;
             state.rings.give_up_all(&error);
             state.peers.workers.iter().for_each(|worker| worker.link.close());
@@ -226,7 +224,6 @@ impl Shared {
     fn bury(&self, dead: &Arc<Worker>, state: &mut State) {
         state.peers.workers.retain(|worker| worker.nonce != dead.nonce);
         dead.board.leave_worker(dead.index, dead.nonce);
-        state.methods = if self.is_given_up() { HashMap::new() } else { state.peers.methods() };
         state.last_method = None;
         if state.peers.workers.is_empty() {
             state.peers.alone_since_ns = Some(monotonic_ns());

@@ -25,6 +25,7 @@ use crate::{
     },
     transport::session::Session,
     transport::shm::{
+        known,
         link::{Arrival, Link},
         message::{Caller, LAYOUT_VERSION, Message, other_layout},
         node::Party,
@@ -41,7 +42,7 @@ pub(super) struct Client {
     caller: Caller,
     process: ProcessStamp,
     node: String,
-    pub(super) doorbell: Doorbell,
+    pub(super) doorbell: Arc<Doorbell>,
     /// Its streaming calls.
     pub(super) session: Arc<Session>,
     /// The client's arenas, in which its arguments lie.
@@ -165,7 +166,7 @@ impl Shared {
         if fds.len() != 1 {
             return Err("a greeting needs one doorbell".into());
         }
-        let doorbell = Doorbell::attach(fds.remove(0)).map_err(|e| e.to_string())?;
+        let doorbell = known::doorbell(fds.remove(0)).map_err(|e| e.to_string())?;
         let client = Arc::new(Client {
             link: Arc::clone(link),
             caller,

@@ -1,14 +1,16 @@
-//! What the connections of this process know in common of the workers that they are linked to: descriptions, boards and
-//! doorbells. A thousand connections to one service need not map its board a thousand times.
+//! What the links of this process have in common, although each brings it anew: offers and boards of the workers
+//! that its connections know, doorbells of processes at either end. A thousand connections between two processes need not
+//! map each other's doorbell a thousand times.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, Weak},
 };
 
 use crate::{
-    method::ServiceDescription,
+    method::{MethodId, ServiceDescription, Shape},
     shm::{
         board::Board,
         doorbell::Doorbell,
@@ -43,10 +45,24 @@ impl<T> Known<T> {
     }
 }
 
-pub(super) fn description(offered: ServiceDescription) -> Arc<ServiceDescription> {
-    static DESCRIPTIONS: Known<ServiceDescription> = Known::new();
-    let Ok(description) = DESCRIPTIONS.get(offered, PartialEq::eq, Ok::<_, Infallible>);
-    description
+/// What a worker offers.
+pub(super) struct Offer {
+    pub(super) description: Arc<ServiceDescription>,
+    pub(super) shapes: HashMap<MethodId, Shape>,
+}
+
+impl Offer {
+    fn new(description: ServiceDescription) -> Self {
+        let shapes = description.methods.iter().map(|method| (method.id, method.shape)).collect();
+        Self { description: Arc::new(description), shapes }
+    }
+}
+
+pub(super) fn offer(description: ServiceDescription) -> Arc<Offer> {
+    static OFFERS: Known<Offer> = Known::new();
+    let is_it = |offer: &Offer, wanted: &ServiceDescription| *offer.description == *wanted;
+    let Ok(offer) = OFFERS.get(description, is_it, |new| Ok::<_, Infallible>(Offer::new(new)));
+    offer
 }
 
 pub(super) fn board(fd: OwnedFd) -> Result<Arc<Board>, RegionError> {
