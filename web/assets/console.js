@@ -9,6 +9,8 @@
 const MAX_LINES = 2000;
 /** So near to the end, in pixels, a reader is taken to be at the end. */
 const NEAR_PX = 24;
+/** A scroll that was under way when the reader asked for the newest lines has ended after so many milliseconds. */
+const SCROLL_MS = 500;
 
 const DATE = new Intl.DateTimeFormat("sv-SE", { year: "numeric", month: "2-digit", day: "2-digit" });
 const CLOCK = new Intl.DateTimeFormat("en-GB", {
@@ -33,6 +35,8 @@ export class Console {
   /** @type {(Line | number)[]} lines, and numbers of lines missed, that wait while paused */
   #waiting = [];
   #isFollowing = true;
+  /** Until when scrolling is not the reader's wish. */
+  #returnsUntil = 0;
 
   /** @param {HTMLElement} section */
   constructor(section) {
@@ -51,7 +55,7 @@ export class Console {
       setTime(time, new Date(time.dateTime));
     }
     this.#lines.addEventListener("scroll", () => this.#noteScroll(), { passive: true });
-    this.#newest.addEventListener("click", () => this.#follow());
+    this.#newest.addEventListener("click", () => this.#return());
     this.#service?.addEventListener("change", () => this.#filter());
     this.#level?.addEventListener("change", () => this.#filter());
     this.#text.addEventListener("input", () => this.#filter());
@@ -130,6 +134,7 @@ export class Console {
   }
 
   #noteScroll() {
+    if (performance.now() < this.#returnsUntil) return this.#settle();
     const { scrollTop, scrollHeight, clientHeight } = this.#lines;
     this.#isFollowing = scrollHeight - scrollTop - clientHeight < NEAR_PX;
     this.#newest.hidden = this.#isFollowing;
@@ -138,6 +143,12 @@ export class Console {
   #follow() {
     this.#isFollowing = true;
     this.#settle();
+  }
+
+  /** Keys scroll smoothly, and the browser carries on with that from wherever it has been put. */
+  #return() {
+    this.#returnsUntil = performance.now() + SCROLL_MS;
+    this.#follow();
   }
 
   #settle() {
