@@ -46,6 +46,12 @@ impl Shape {
             Self::Duplex => "duplex",
         }
     }
+
+    /// Whether the caller streams items to the method.
+    #[must_use]
+    pub const fn takes_stream(self) -> bool {
+        matches!(self, Self::Upload | Self::Duplex)
+    }
 }
 
 /// One argument of a method.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shmrpc::{bincode_method, json_method, logger, raw_method, service};
+use shmrpc::{StreamReceiver, bincode_method, json_method, logger, raw_method, service};
 
 /// Answers questions about itself.
 #[derive(Default)]
@@ -33,6 +33,13 @@ impl Probe {
     #[json_method(idempotent)]
     fn add(&self, a: i64, b: i64) -> i64 {
         a + b
+    }
+
+    /// A sum of as many as come, and of what was there before.
+    #[json_method]
+    fn add_all(&self, before: i64, numbers: StreamReceiver<i64>) -> Result<i64, String> {
+        let mut numbers = std::iter::from_fn(|| numbers.recv());
+        numbers.try_fold(before, |sum, number| Ok(sum + number.map_err(|error| error.to_string())?))
     }
 
     /// The same in the guarded encoding.

@@ -7,17 +7,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use shmrpc_core::{
     ConnectOptions, Connection, RpcError,
     client::{Reply, Target},
-    stream::ClientStream,
+    stream::{ByteSender, ClientStream, StreamClosed},
 };
 use shmrpc_web::{
-    Action, Call, CallStream, ControlError, Daemon, DaemonFuture, EventQuery, HistoryPage, HistoryQuery,
-    LogPage, LogTail, Part, ScaleTo, ServiceStatus, Snapshot,
+    Action, Call, CallItems, CallStream, ControlError, Daemon, DaemonFuture, EventQuery, HistoryPage,
+    HistoryQuery, LogPage, LogTail, Part, ScaleTo, ServiceStatus, Snapshot,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
     daemon::{Message, Order},
@@ -101,19 +104,23 @@ impl Handle {
         })
     }
 
-    async fn run_stream(&self, call: Call<'_>) -> Result<CallStream, RpcError> {
+    async fn run_stream(&self, call: Call<'_>, items: Option<CallItems>) -> Result<CallStream, RpcError> {
         let connection = self.connection_for(&call).await?;
         let method = connection.service().method(call.method).cloned();
         let method = method
             .ok_or_else(|| RpcError::NoSuchMethod(format!("{} has no {}", call.service, call.method)))?;
         let begun = connection.begin_stream_async(Target::from(&method), call.door, call.body).await?;
         let ClientStream { reply, sender, receiver } = begun;
-        drop(sender);
-        let parts = stream::unfold(Some((receiver, reply)), async |left| {
-            let (receiver, reply) = left?;
+        // Ends with the call, whatever the caller still has to send.
+        let mut sending = JoinSet::new();
+        if let Some(items) = items {
+            sending.spawn(send(items, sender));
+        }
+        let parts = stream::unfold(Some((receiver, reply, sending)), async |left| {
+            let (receiver, reply, sending) = left?;
             // An end before its time is explained by the reply.
             if let Some(Ok(item)) = receiver.recv_async().await {
-                return Some((Ok(Part::Item(item.to_vec())), Some((receiver, reply))));
+                return Some((Ok(Part::Item(item.to_vec())), Some((receiver, reply, sending))));
             }
             Some((reply.await.map(Part::Reply), None))
         });
@@ -133,6 +140,21 @@ impl Handle {
         });
         begun.await.map_err(|error| RpcError::Internal(error.to_string()))??.await
     }
+}
+
+/// Sends what a caller streams, until the service wants no more.
+async fn send(mut items: CallItems, sender: ByteSender) {
+    while let Some(item) = items.next().await {
+        match item {
+            Ok(item) => {
+                if sender.send_async(item).await.is_err() {
+                    return;
+                }
+            }
+            Err(reason) => return sender.fail(StreamClosed::Failed(reason)),
+        }
+    }
+    sender.finish();
 }
 
 impl Daemon for Handle {
@@ -179,8 +201,12 @@ impl Daemon for Handle {
         })
     }
 
-    fn stream<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
-        Box::pin(self.run_stream(call))
+    fn stream<'a>(
+        &'a self,
+        call: Call<'a>,
+        items: Option<CallItems>,
+    ) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+        Box::pin(self.run_stream(call, items))
     }
 
     fn log_since(&self, after: Option<u64>, limit: usize) -> LogPage {

@@ -75,6 +75,7 @@ export class Attempt {
     const isRaw = method.encoding === "raw";
     byId("try-json").hidden = isRaw;
     byId("try-bytes").hidden = !isRaw;
+    byId("try-stream").hidden = !takesStream(method);
     const kind = method.shape === "unary" ? method.encoding : `${method.encoding}, ${method.shape}`;
     byId("try-about").textContent = `${method.name}${method.signature} · ${kind}${method.doc ? ` · ${method.doc}` : ""}`;
     field("try-deadline").placeholder = method.deadline_ms ? String(method.deadline_ms) : "30000";
@@ -194,7 +195,15 @@ async function content(method) {
   const text = field("try-arguments").value.trim() || "[]";
   const value = JSON.parse(text);
   if (!Array.isArray(value)) throw new Error("the arguments are a JSON array, also a single one: [1]");
-  return { body: text, type: "application/json" };
+  if (!takesStream(method)) return { body: text, type: "application/json" };
+  // The arguments on a line, number for number as they were written; the daemon looks at the items.
+  const line = text.replaceAll("\n", " ");
+  return { body: `${line}\n${field("try-items").value}`, type: "application/x-ndjson" };
+}
+
+/** @param {Method} method */
+function takesStream(method) {
+  return method.shape === "upload" || method.shape === "duplex";
 }
 
 /** @param {string} text */

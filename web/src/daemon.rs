@@ -8,6 +8,7 @@
 
 use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
+use axum::body::Bytes;
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 use shmrpc_core::{
@@ -70,9 +71,15 @@ pub trait Daemon: Send + Sync + 'static {
     /// A service's own error is a [`Reply`] whose status is `ServiceError`.
     fn call<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<Reply, RpcError>>;
 
-    /// Runs a method that streams to its caller; what [`call`](Self::call) says holds here too. Dropping the stream
-    /// cancels the call.
-    fn stream<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+    /// Runs a method that streams to its caller, takes a stream from it, or both; what [`call`](Self::call) says holds
+    /// here too. Dropping the stream that is given back cancels the call, and drops `items`, which are there for
+    /// methods that take them.
+    fn stream<'a>(
+        &'a self,
+        call: Call<'a>,
+        items: Option<CallItems>,
+    ) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+        drop(items);
         let refusal = RpcError::Refused(format!("{}.{} cannot be streamed here", call.service, call.method));
         Box::pin(std::future::ready(Err(refusal)))
     }
@@ -96,6 +103,9 @@ pub trait Daemon: Send + Sync + 'static {
     /// [`log_since`](Self::log_since). A slow reader therefore never holds lines back in a queue.
     fn log_changes(&self) -> watch::Receiver<u64>;
 }
+
+/// The items that a caller streams, encoded as the call's door says. An error ends them, and is the service's to know.
+pub type CallItems = Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
 
 /// What comes of a streaming call: items, and at the end the reply or an error.
 pub type CallStream = Pin<Box<dyn Stream<Item = Result<Part, RpcError>> + Send>>;

@@ -30,7 +30,7 @@ mod routes;
 mod server;
 pub mod snapshot;
 
-pub use daemon::{Action, Call, CallStream, ControlError, Daemon, DaemonFuture, Part, ScaleTo};
+pub use daemon::{Action, Call, CallItems, CallStream, ControlError, Daemon, DaemonFuture, Part, ScaleTo};
 pub use history::{Column, EventQuery, HistoryPage, HistoryQuery, Series, WorkerSpan};
 pub use local::serve_local;
 pub use log::{LogLine, LogPage, LogStream, LogTail};

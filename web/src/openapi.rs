@@ -128,7 +128,7 @@ fn address(name: &str) -> String {
 }
 
 /// Problems by their status: what happened, and the codes that are told apart.
-const PROBLEMS: [(u16, &str); 15] = [
+const PROBLEMS: [(u16, &str); 14] = [
     (400, "The request cannot be understood: `bad-request`, `bad-arguments`"),
     (401, "Who asks is not the daemon's user and shows no token: `token-needed`"),
     (403, "Foreign pages may not ask, nor may a guarded encoding be used: `refused`"),
@@ -140,7 +140,6 @@ const PROBLEMS: [(u16, &str); 15] = [
     (415, "The body is of another type: `unsupported-media-type`"),
     (422, "The service's own error, in `error`: `service-error`; or an order that makes no sense: `refused`"),
     (500, "The handler has panicked, or the daemon is at fault: `panicked`, `internal`"),
-    (501, "The method takes a stream: `streaming`"),
     (502, "The worker has failed: `worker-died`, `connection-lost`, `reply-too-large`, `protocol`"),
     (503, "Not now: `unavailable`, `busy`, `no-space`, `cancelled`, `shutting-down`"),
     (504, "The deadline has passed: `deadline-exceeded`"),

@@ -22,6 +22,7 @@
 mod call;
 mod download;
 mod history;
+mod items;
 mod logs;
 mod services;
 mod streams;

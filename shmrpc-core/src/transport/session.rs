@@ -172,7 +172,7 @@ impl Session {
     ) -> Result<Opened, String> {
         let answer = Completion::new();
         let inbox = streams_down(shape).then(|| self.inbox(id));
-        let outbox = streams_up(shape).then(|| self.outbox(id));
+        let outbox = shape.takes_stream().then(|| self.outbox(id));
         let mut calls = self.lock();
         if let Some(reason) = &calls.ended {
             return Err(reason.clone());
@@ -190,7 +190,7 @@ impl Session {
     /// Takes on a call of the peer's.
     pub(crate) fn accept(&self, id: u64, shape: Shape, until: Instant) -> Result<Accepted, Violation> {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let inbox = streams_up(shape).then(|| self.inbox(id));
+        let inbox = shape.takes_stream().then(|| self.inbox(id));
         let outbox = streams_down(shape).then(|| self.outbox(id));
         let mut calls = self.lock();
         if id == 0 || calls.open.contains_key(&id) {
@@ -399,10 +399,6 @@ fn settle(inbox: Option<Arc<Inbox>>, outbox: Option<Arc<Outbox>>, outcome: Resul
     if let Some(inbox) = inbox {
         inbox.end(outcome);
     }
-}
-
-fn streams_up(shape: Shape) -> bool {
-    matches!(shape, Shape::Upload | Shape::Duplex)
 }
 
 fn streams_down(shape: Shape) -> bool {

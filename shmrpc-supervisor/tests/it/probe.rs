@@ -145,6 +145,13 @@ fn rest_calls_reach_the_worker_and_lines_reach_the_page() {
     assert_eq!(daemon.post(&format!("{base}/add"), "application/json", b"[2, 3]"), (200, "5".into()));
     let (status, body) = daemon.post(&format!("{base}/echo"), "application/octet-stream", b"\x01bytes");
     assert_eq!((status, body.as_bytes()), (200, &b"\x01bytes"[..]));
+    let (lines, many) = ("application/x-ndjson", (1..=1000).map(|i| format!("{i}\n")).collect::<String>());
+    let add_all = |body: &str| daemon.post(&format!("{base}/add_all"), lines, body.as_bytes());
+    assert_eq!(add_all(&format!("[7]\n{many}")), (200, "500507".into()));
+    let (status, body) = add_all("[7]\n1\n\"two\"\n");
+    assert_eq!(status, 422, "{body}");
+    let (status, body) = add_all("[7]\n1\ntwo\n");
+    assert!(status == 400 && body.contains("line 3"), "{status} {body}");
     assert_eq!(daemon.request("GET", &format!("{base}/pid")).1, daemon.pids("probe")[0].to_string());
     let (status, body) = daemon.post(&format!("{base}/add_guarded"), "application/x-bincode", b"\x04\x06");
     assert_eq!(status, 403, "{body}");

@@ -35,7 +35,7 @@ pub(super) fn operations(
     by_post["description"] = json!(format!("`{}{}`", method.name, method.signature));
     by_post["requestBody"] = json!({ "content": request(method, told) });
     let mut operations = Map::from_iter([("post".to_owned(), by_post)]);
-    if method.read_only {
+    if method.read_only && !method.shape.takes_stream() {
         let mut parameters = vec![deadline];
         if method.encoding != Encoding::Raw {
             let content = json!({ "application/json": { "schema": arguments(method, told) } });
@@ -65,6 +65,10 @@ fn request(method: &MethodDescription, told: &Components<'_>) -> Value {
     let bytes = json!({ "schema": {} });
     let own = method.encoding.content_type();
     match method.encoding {
+        // A line with the arguments, a line an item.
+        _ if method.shape.takes_stream() && method.encoding != Encoding::Raw => {
+            json!({ "application/x-ndjson": {} })
+        }
         Encoding::Raw => json!({ own: bytes }),
         Encoding::Json => json!({ own: { "schema": arguments(method, told) } }),
         _ => json!({ "application/json": { "schema": arguments(method, told) }, own: bytes }),
@@ -75,8 +79,8 @@ fn responses(method: &MethodDescription, told: &Components<'_>) -> Value {
     let own = method.encoding.content_type();
     let value = || told.reply(&method.name).unwrap_or_else(|| types::schema(&method.returns));
     let mut reply = match (method.shape, method.encoding) {
-        (Shape::Unary, Encoding::Raw) => answer("200", "The reply", json!({ own: {} })),
-        (Shape::Unary, _) => answer("200", "The reply", json(value())),
+        (Shape::Unary | Shape::Upload, Encoding::Raw) => answer("200", "The reply", json!({ own: {} })),
+        (Shape::Unary | Shape::Upload, _) => answer("200", "The reply", json(value())),
         (_, Encoding::Raw) => answer("200", "Items as they come", json!({ own: {} })),
         _ => answer("200", "One JSON value a line as they come", json!({ "application/x-ndjson": {} })),
     };
@@ -88,7 +92,7 @@ fn responses(method: &MethodDescription, told: &Components<'_>) -> Value {
 
 /// The content type of a method's own encoding, if it can be called in JSON as well as in that.
 fn other_encoding(method: &MethodDescription) -> Option<&'static str> {
-    let has_two = !matches!(method.encoding, Encoding::Raw | Encoding::Json);
+    let has_two = !matches!(method.encoding, Encoding::Raw | Encoding::Json) && !method.shape.takes_stream();
     has_two.then(|| method.encoding.content_type())
 }
 

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::{problems, reference};
 
 /// The statuses of problems of a call by `POST`.
-pub(super) const CALL_FAILS: [u16; 11] = [400, 404, 408, 413, 415, 422, 500, 501, 502, 503, 504];
+pub(super) const CALL_FAILS: [u16; 10] = [400, 404, 408, 413, 415, 422, 500, 502, 503, 504];
 /// Those by `GET`.
-pub(super) const LOOK_FAILS: [u16; 10] = [400, 404, 405, 413, 422, 500, 501, 502, 503, 504];
+pub(super) const LOOK_FAILS: [u16; 9] = [400, 404, 405, 413, 422, 500, 502, 503, 504];
 
 /// All of them.
 pub(super) fn paths() -> Map<String, Value> {

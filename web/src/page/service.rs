@@ -217,6 +217,10 @@ pub(super) fn try_it(service: &ServiceSnapshot) -> Markup {
                         label for="try-arguments" { "Arguments, a JSON array" }
                         textarea #try-arguments rows="5" spellcheck="false" autocomplete="off" aria-describedby="try-about" { "[]" }
                         details #try-schema { summary { "Their schema" } pre tabindex="0" {} }
+                        div #try-stream .field hidden {
+                            label for="try-items" { "Items, one JSON value a line" }
+                            textarea #try-items rows="5" spellcheck="false" {}
+                        }
                     }
                     div #try-bytes .fields hidden {
                         div.field { label for="try-text" { "Bytes, as text" } textarea #try-text rows="3" spellcheck="false" {} }

@@ -1,8 +1,8 @@
 //! Calling a method over REST: by `POST` with a body in JSON or in the method's own encoding, by `GET`
 //! where the method changes nothing.
 //!
-//! What is checked here: that the method exists, takes no stream, and may be called in that encoding. The
-//! arguments are decoded in the worker.
+//! What is checked here: that the method exists, and may be called in that encoding. The arguments are decoded in the
+//! worker. Methods that take a stream are called by `items`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,13 +12,14 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::TryStreamExt as _;
 use shmrpc_core::{
     Encoding, RpcError, Status,
     client::{Door, Reply},
     method::{MethodDescription, Shape},
 };
 
-use super::download;
+use super::{download, items};
 use crate::{
     daemon::Call,
     problem::{Problem, SHMRPC_STATUS},
@@ -38,6 +39,9 @@ pub(super) async fn by_post(
     let (head, body) = request.into_parts();
     let deadline = own_deadline(&head.headers)?;
     let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+    if description.shape.takes_stream() {
+        return items::call(&shared, &service, &description, content_type.as_ref(), body, deadline).await;
+    }
     let body = read_body(&shared, Request::from_parts(head, body)).await?;
     let door = door(&description, content_type.as_ref(), body.is_empty())?;
     run(&shared, &service, &description, door, &body, deadline).await
@@ -51,8 +55,9 @@ pub(super) async fn by_get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let description = find(&shared, &service, &method)?;
-    if !description.read_only {
-        let detail = format!("{service}.{method} may change something: call it by POST");
+    if !description.read_only || description.shape.takes_stream() {
+        let why = if description.read_only { "takes a stream" } else { "may change something" };
+        let detail = format!("{service}.{method} {why}: call it by POST");
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
             .with_header("allow", "POST"));
     }
@@ -82,10 +87,6 @@ fn find(shared: &Shared, service_name: &str, method_name: &str) -> Result<Method
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-method", detail));
     };
     let method = &method.description;
-    if matches!(method.shape, Shape::Upload | Shape::Duplex) {
-        let detail = format!("{service_name}.{method_name} takes a stream, which REST does not send");
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "streaming", detail));
-    }
     if method.encoding.is_guarded() && !service.force_insecure_serialisation {
         let detail = format!(
             "{service_name}.{method_name} is encoded in {}, which is refused over REST unless \
@@ -95,6 +96,12 @@ fn find(shared: &Shared, service_name: &str, method_name: &str) -> Result<Method
         return Err(Problem::new(StatusCode::FORBIDDEN, "refused", detail));
     }
     Ok(method.clone())
+}
+
+/// A content type without its parameters.
+pub(super) fn essence(content_type: &HeaderValue) -> String {
+    let full = content_type.to_str().unwrap_or_default();
+    full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// In which form the body comes. Forms that any web page may send across sites (`text/plain`, HTML
@@ -112,15 +119,13 @@ fn door(
         }
         return Err(unsupported(method, "a body without content type"));
     };
-    let full = content_type.to_str().unwrap_or_default();
-    let essence = full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
+    match essence(content_type).as_str() {
         "application/json" if has_json_door => Ok(Door::Json),
         essence if essence == own => Ok(Door::Native),
         "application/msgpack" | "application/x-msgpack" if method.encoding == Encoding::Msgpack => {
             Ok(Door::Native)
         }
-        _ => Err(unsupported(method, full)),
+        _ => Err(unsupported(method, content_type.to_str().unwrap_or_default())),
     }
 }
 
@@ -195,24 +200,26 @@ async fn run(
     };
     let call = Call { service, method: &method.name, door, body, deadline };
     if method.shape == Shape::Download {
-        return Ok(download::answer(method, door, shared.daemon.stream(call).await?));
+        return Ok(download::answer(
+            method,
+            door,
+            shared.daemon.stream(call, None).await?.map_err(Problem::from),
+        ));
     }
     let reply = shared.daemon.call(call).await?;
     answer(method, door, reply)
 }
 
 /// A body at the JSON door must be an array; none at all stands for no arguments.
-fn json_array(body: &[u8]) -> Result<&[u8], Problem> {
+pub(super) fn json_array(body: &[u8]) -> Result<&[u8], Problem> {
     match body.trim_ascii_start().first() {
         None => Ok(b"[]"),
         Some(b'[') => Ok(body),
-        Some(_) => {
-            Err(Problem::bad_request("bad-arguments", "the body must be a JSON array of the arguments"))
-        }
+        Some(_) => Err(Problem::bad_request("bad-arguments", "the arguments must be a JSON array")),
     }
 }
 
-fn answer(method: &MethodDescription, door: Door, reply: Reply) -> Result<Response, Problem> {
+pub(super) fn answer(method: &MethodDescription, door: Door, reply: Reply) -> Result<Response, Problem> {
     let encoding = match door {
         Door::Json => Encoding::Json,
         Door::Native => method.encoding,

@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use futures_core::Stream;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use shmrpc_core::{
@@ -18,16 +19,17 @@ use shmrpc_core::{
 };
 
 use super::NO_STORE;
-use crate::{
-    daemon::{CallStream, Part},
-    problem::Problem,
-};
+use crate::{daemon::Part, problem::Problem};
 
 /// One JSON value a line.
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// The answer begins before the first item is there.
-pub(super) fn answer(method: &MethodDescription, door: Door, parts: CallStream) -> Response {
+pub(super) fn answer(
+    method: &MethodDescription,
+    door: Door,
+    parts: impl Stream<Item = Result<Part, Problem>> + Send + 'static,
+) -> Response {
     let name = method.name.clone();
     let is_json = door == Door::Json || method.encoding == Encoding::Json;
     if is_json {
@@ -38,13 +40,13 @@ pub(super) fn answer(method: &MethodDescription, door: Door, parts: CallStream) 
         Ok(Part::Item(item)) => Some(Ok(Bytes::from(item))),
         Ok(Part::Reply(Reply { status: Status::Ok, .. })) => None,
         Ok(Part::Reply(reply)) => Some(Err(io::Error::other(format!("{:?}", reply.status)))),
-        Err(error) => Some(Err(io::Error::other(error))),
+        Err(problem) => Some(Err(io::Error::other(problem.detail))),
     });
     let kind = HeaderValue::from_static(method.encoding.content_type());
     (NO_STORE, [(header::CONTENT_TYPE, kind)], Body::from_stream(items)).into_response()
 }
 
-fn line(method: &str, part: Result<Part, RpcError>) -> Bytes {
+fn line(method: &str, part: Result<Part, Problem>) -> Bytes {
     let value = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
     let line = match part {
         Ok(Part::Item(item)) => json!({ "item": value(&item) }),
@@ -58,7 +60,7 @@ fn line(method: &str, part: Result<Part, RpcError>) -> Bytes {
                 json!({ "problem": Problem::from(error).to_json() })
             }
         },
-        Err(error) => json!({ "problem": Problem::from(error).to_json() }),
+        Err(problem) => json!({ "problem": problem.to_json() }),
     };
     Bytes::from(format!("{line}\n"))
 }

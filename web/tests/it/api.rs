@@ -4,8 +4,8 @@
 use crate::{schemathesis, server::TestServer};
 
 /// Streams have no end; orders to the daemon would end the test; some methods of the imagined service fail on purpose, and
-/// all of them while it is stopped.
-const LEFT_OUT: &str = "stream$|shutdown|hand-over|\\{action\\}|\\{method\\}|methods/(die|panic|busy|big|sleep|fail|fail_msgpack|refuse|pour)$";
+/// all of them while it is stopped; bodies of lines are none that the tool can write.
+const LEFT_OUT: &str = "stream$|shutdown|hand-over|\\{action\\}|\\{method\\}|methods/(die|panic|busy|big|sleep|fail|fail_msgpack|refuse|pour|swap)$";
 
 #[test]
 fn the_document_says_all_that_is_answered() {

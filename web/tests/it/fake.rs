@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::{StreamExt as _, stream};
 use shmrpc_core::{
     Encoding, RpcError, Status,
     client::{Door, Reply},
@@ -17,9 +18,9 @@ use shmrpc_core::{
     schema::Schemas,
 };
 use shmrpc_web::{
-    Action, Call, CallStatistics, CallStream, Column, ControlError, Daemon, DaemonFuture, HistoryPage,
-    HistoryQuery, LogPage, LogStream, LogTail, MethodSnapshot, Part, ScaleTo, Series, ServiceSnapshot,
-    ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerSpan, WorkerState,
+    Action, Call, CallItems, CallStatistics, CallStream, Column, ControlError, Daemon, DaemonFuture,
+    HistoryPage, HistoryQuery, LogPage, LogStream, LogTail, MethodSnapshot, Part, ScaleTo, Series,
+    ServiceSnapshot, ServiceStatus, Snapshot, Usage, WorkerSnapshot, WorkerSpan, WorkerState,
 };
 use tokio::sync::watch;
 
@@ -176,11 +177,31 @@ impl Daemon for FakeDaemon {
         })
     }
 
-    fn stream<'a>(&'a self, call: Call<'a>) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
+    /// Counts to three; or gives back each item that it gets, except to `pour`, whose reply has them all.
+    fn stream<'a>(
+        &'a self,
+        call: Call<'a>,
+        items: Option<CallItems>,
+    ) -> DaemonFuture<'a, Result<CallStream, RpcError>> {
         let reply = Reply { status: Status::Ok, body: call.body.to_vec() };
+        if let Some(items) = items {
+            let pours = call.method.starts_with("pour");
+            let parts = stream::unfold(Some((items, reply)), move |left| async move {
+                let (mut items, mut reply) = left?;
+                while let Some(item) = items.next().await {
+                    match item {
+                        Ok(item) if pours => reply.body.extend_from_slice(&item),
+                        Ok(item) => return Some((Ok(Part::Item(item.to_vec())), Some((items, reply)))),
+                        Err(reason) => return Some((Err(RpcError::BadArguments(reason)), None)),
+                    }
+                }
+                Some((Ok(Part::Reply(reply)), None))
+            });
+            return Box::pin(std::future::ready(Ok(Box::pin(parts) as CallStream)));
+        }
         let items = (1..=3).map(|i: u8| Ok(Part::Item(i.to_string().into_bytes())));
         let parts: Vec<_> = items.chain([Ok(Part::Reply(reply))]).collect();
-        Box::pin(std::future::ready(Ok(Box::pin(futures_util::stream::iter(parts)) as CallStream)))
+        Box::pin(std::future::ready(Ok(Box::pin(stream::iter(parts)) as CallStream)))
     }
 
     fn history(&self, query: HistoryQuery) -> DaemonFuture<'_, HistoryPage> {
@@ -282,11 +303,15 @@ fn echo_service() -> ServiceSnapshot {
     ticks_raw.description.shape = Shape::Download;
     let mut pour = method("pour", Encoding::Json);
     pour.description.shape = Shape::Upload;
+    let mut pour_raw = method("pour_raw", Encoding::Raw);
+    pour_raw.description.shape = Shape::Upload;
+    let mut swap = method("swap", Encoding::Msgpack);
+    swap.description.shape = Shape::Duplex;
     let mut send = method("send", Encoding::Json);
     send.description.signature = "(Parcel, u8) -> Value".into();
     send.description.params =
         [("parcel", "Parcel"), ("copies", "u8")].map(|(a, b)| (a.into(), b.into())).into();
-    echo.methods.extend([look, look_raw, ticks, ticks_raw, pour, send]);
+    echo.methods.extend([look, look_raw, ticks, ticks_raw, pour, pour_raw, swap, send]);
     echo.schemas = Arc::new(parcels());
     echo.methods[1].calls = CallStatistics {
         count: 1204,

@@ -273,6 +273,12 @@ fn attempts(typist: &Typist<'_>) {
     typist.sees("the schema", "document.getElementById('try-schema').open");
     typist.at("#try-call", ENTER);
     answered("good", "\"a\": 1");
+    // A method that takes a stream gets the lines.
+    typist.at("a[data-method=pour]", ENTER);
+    typist.sees("the form has the focus", "document.activeElement.id === 'try-method'");
+    typist.at("#try-items", &format!("\"one\"{ENTER}\"two\""));
+    typist.at("#try-call", SPACE);
+    answered("good", "\"one\"\"two\"");
 }
 
 fn log(typist: &Typist<'_>) {

@@ -14,6 +14,8 @@ use crate::{
 
 const ECHO: &str = "/api/v1/services/echo_serv/methods/echo_raw";
 const BYTES: &str = "application/octet-stream";
+const POUR: &str = "/api/v1/services/echo_serv/methods/pour";
+const LINES: &str = "application/x-ndjson";
 
 #[test]
 fn bodies_beyond_the_limit_are_refused() {
@@ -86,6 +88,27 @@ fn slow_heads_and_bodies_are_cut_off() {
     );
     slow.write_all(head.as_bytes()).unwrap();
     assert_eq!(read_answer(&mut BufReader::new(slow), false).status, 408);
+
+    // Of items each piece is waited for so long.
+    let mut slow = connect(server.address);
+    let head = format!(
+        "POST {POUR} HTTP/1.1\r\nhost: {}\r\ncontent-type: {LINES}\r\ncontent-length: 10\r\n\r\n[1]\n2\n",
+        server.address
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut BufReader::new(slow), false).status, 408);
+}
+
+#[test]
+fn a_line_may_be_as_long_as_a_body_and_lines_together_longer() {
+    let server = TestServer::with(WebOptions { max_body_bytes: 1000, ..WebOptions::default() });
+    let pour = |body: &str| send(server.address, "POST", POUR, &[("content-type", LINES)], body.as_bytes());
+    let line = format!("\"{}\"\n", "x".repeat(900));
+    assert_eq!(pour(&format!("[]\n{}", line.repeat(100))).status, 200);
+    let long = format!("\"{}\"\n", "x".repeat(1000));
+    let answer = pour(&format!("[]\n{line}{long}"));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("too-large")));
+    assert!(answer.text().contains("line 3: more than 1000 bytes"), "{}", answer.text());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Every route, what it answers, and every error with its status and its `code`.
 
-use serde_json::json;
+use std::io::{BufRead as _, BufReader, Write as _};
+
+use serde_json::{Value, json};
 use shmrpc_web::{ServiceStatus, Snapshot};
 
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
 const METHODS: &str = "/api/v1/services/echo_serv/methods";
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
+const LINES: &str = "application/x-ndjson";
 
 fn assert_problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
@@ -123,7 +126,6 @@ fn calls_that_cannot_be_say_why() {
     let unknown = call("ecko_json", JSON, b"[]");
     assert_problem(&unknown, 404, "no-such-method");
     assert!(unknown.json()["detail"].as_str().unwrap().contains("echo_json"), "{unknown:?}");
-    assert_problem(&call("pour", JSON, b"[]"), 501, "streaming");
     assert_problem(&call("echo_bincode", JSON, b"[]"), 403, "refused");
     assert_problem(&call("echo_bincode", "application/x-bincode", b"x"), 403, "refused");
     assert_problem(&call("echo_json", JSON, b"{}"), 400, "bad-arguments");
@@ -218,6 +220,75 @@ fn a_method_that_streams_answers_line_by_line() {
     assert_eq!(answer.text(), lines);
     let answer = post(server.address, &format!("{METHODS}/ticks_raw"), "application/octet-stream", b"");
     assert_eq!((answer.status, answer.text().as_str()), (200, "123"));
+}
+
+#[test]
+fn a_method_takes_the_lines_of_a_body_as_they_come() {
+    let server = TestServer::start();
+    let call = |method: &str, content_type: &str, body: &[u8]| {
+        post(server.address, &format!("{METHODS}/{method}"), content_type, body)
+    };
+    // The reply has the arguments, and each item behind the other.
+    for (body, answered) in [
+        ("[1]\n{\"a\": 1}\n2\n", "[1]{\"a\": 1}2"),
+        ("\n [1]\r\n\n  \n2", " [1]\r2"),
+        ("[1]", "[1]"),
+        ("", "[]"),
+    ] {
+        let answer = call("pour", LINES, body.as_bytes());
+        assert_eq!((answer.status, answer.text().as_str()), (200, answered), "{body:?}");
+        assert_eq!(answer.header("content-type"), Some(JSON));
+    }
+    let bare = send(server.address, "POST", &format!("{METHODS}/pour"), &[], b"");
+    assert_eq!((bare.status, bare.text().as_str()), (200, "[]"));
+    let long = vec![7; 300_000];
+    let answer = call("pour_raw", BYTES, &long);
+    assert_eq!((answer.status, answer.body), (200, long));
+
+    let answer = call("swap", LINES, b"[7]\n1\n2\n");
+    assert_eq!(answer.text(), "{\"item\":1}\n{\"item\":2}\n{\"reply\":[7]}\n");
+    assert_eq!(answer.header("content-type"), Some(LINES));
+
+    let wrong = call("pour", LINES, b"[1]\n2\n{3\n4\n");
+    assert_problem(&wrong, 400, "bad-arguments");
+    assert!(wrong.json()["detail"].as_str().unwrap().starts_with("line 3: "), "{wrong:?}");
+    assert_problem(&call("pour", LINES, b"{}\n1"), 400, "bad-arguments");
+    let wrong = call("swap", LINES, b"[7]\n1\n]\n");
+    let last = wrong.text().lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap()).unwrap();
+    assert_eq!((wrong.status, &last["problem"]["code"]), (200, &json!("bad-arguments")), "{wrong:?}");
+    for (method, content_type) in [("pour", JSON), ("pour", ""), ("pour_raw", LINES), ("swap", BYTES)] {
+        assert_problem(&call(method, content_type, b"[1]"), 415, "unsupported-media-type");
+    }
+}
+
+#[test]
+fn items_go_both_ways_at_once() {
+    let server = TestServer::start();
+    let mut stream = crate::http::connect(server.address);
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let head = format!(
+        "POST {METHODS}/swap HTTP/1.1\r\nHost: {}\r\nContent-Type: {LINES}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
+        server.address
+    );
+    // A line need not come in one piece.
+    stream.write_all((head + &chunk("[7]\n1\n[2,") + &chunk(" 3]\n")).as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut until = |end: &str| {
+        let mut line = String::new();
+        while !line.contains(end) {
+            line.clear();
+            assert_ne!(reader.read_line(&mut line).unwrap(), 0, "no {end}");
+        }
+    };
+    until("{\"item\":1}");
+    until("{\"item\":[2,3]}");
+    for number in 4..100 {
+        stream.write_all(chunk(&format!("{number}\n")).as_bytes()).unwrap();
+        until(&format!("{{\"item\":{number}}}"));
+    }
+    stream.write_all(chunk("").as_bytes()).unwrap();
+    until("{\"reply\":[7]}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use shmrpc_core::{
     Connection, Door,
     client::Reply,
-    method::{MethodDescription, Shape},
+    method::MethodDescription,
     stream::{ByteReceiver, ByteSender, ClientStream, StreamClosed},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn run(
     let ClientStream { reply, sender, receiver } = connection.begin_stream(method.into(), door, payload)?;
     // Not joined: it may wait for somebody who types, after the call has ended. What it has to say about
     // bad input reaches us through the receiver's end, or is its last words on stderr.
-    if matches!(method.shape, Shape::Upload | Shape::Duplex) {
+    if method.shape.takes_stream() {
         thread::spawn(move || match door {
             Door::Json => send_lines(&sender, io::stdin().lock()),
             Door::Native => send_chunks(&sender, io::stdin().lock()),
