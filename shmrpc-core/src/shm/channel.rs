@@ -219,6 +219,29 @@ impl Channel {
         self.slot_offset(slot) + CALL_INLINE * 8
     }
 
+    /// Writes a small argument.
+    #[inline]
+    pub(crate) fn put_call(&self, slot: u16, bytes: &[u8]) {
+        self.put::<{ LINE - CALL_INLINE * 8 }>(self.call_inline(slot), bytes);
+    }
+
+    /// Writes a small reply.
+    #[inline]
+    pub(crate) fn put_reply(&self, slot: u16, bytes: &[u8]) {
+        self.put::<{ LINE - (REPLY_INLINE - REPLY) * 8 }>(self.reply_inline(slot), bytes);
+    }
+
+    /// What lies in the first line comes last, next to the words that are written there afterwards: the other side watches
+    /// that line, and takes it away after each write that it sees.
+    #[inline]
+    fn put<const FIRST: usize>(&self, at: usize, bytes: &[u8]) {
+        let Some((first, rest)) = bytes.split_first_chunk::<FIRST>() else {
+            return self.region.copy_in(at, bytes);
+        };
+        self.region.copy_in(at + FIRST, rest);
+        self.region.copy_in(at, first);
+    }
+
     /// Several calls are on their way: call `index` will soon be written, and its lines are still the workers'.
     pub(crate) fn expect_to_write(&self, index: u32) {
         let at = self.slot_offset(self.natural_slot(index));

@@ -143,6 +143,7 @@ impl Region {
         offset.checked_add(len).is_some_and(|end| end <= self.len_bytes)
     }
 
+    #[inline]
     fn at(&self, offset: usize, len: usize, align: usize) -> NonNull<u8> {
         assert!(
             self.holds(offset, len) && offset.is_multiple_of(align),
@@ -204,6 +205,7 @@ impl Region {
     }
 
     /// Copies bytes in.
+    #[inline]
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
         let at = self.at(offset, bytes.len(), 1);
         // SAFETY: the target is in bounds; the source is private memory and cannot overlap it. A peer that

@@ -68,9 +68,12 @@ impl Region {
 
     pub(crate) fn prefetch_exclusive(&self, _offset: usize) {}
 
-    /// One word of a payload.
-    pub(crate) fn put(&self, offset: usize, value: u64) {
-        self.word64(offset).store(value, Ordering::Relaxed);
+    /// A payload of one word, or of none.
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let word = u64::from_le_bytes(word.try_into().expect("models write whole words"));
+            self.word64(offset).store(word, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn take(&self, offset: usize) -> u64 {

@@ -39,7 +39,7 @@ fn answer(index: u32, who: Claimer) -> u64 {
 /// As `Rings::publish` does it with a small argument. The slot of the call's own number is free here.
 fn publish(channel: &Channel, index: u32) {
     let slot = channel.natural_slot(index);
-    channel.region().put(channel.call_inline(slot), argument(index));
+    channel.put_call(slot, &argument(index).to_le_bytes());
     channel.publish(index, slot);
 }
 
@@ -52,7 +52,7 @@ fn serve(channel: &Channel, me: Claimer, most: usize) -> Vec<u32> {
         served.push(index);
         let found = channel.region().take(channel.call_inline(slot));
         assert_eq!(found, argument(index), "an argument that is torn or another call's");
-        channel.region().put(channel.reply_inline(slot), answer(index, me));
+        channel.put_reply(slot, &answer(index, me).to_le_bytes());
         let place = crate::channel::Place { arena: 0, len_bytes: 8, offset: 0 };
         channel.publish_reply(claimed, ReplyHeader { status: STATUS, place, ..ReplyHeader::default() });
     }

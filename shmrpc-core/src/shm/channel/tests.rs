@@ -96,16 +96,17 @@ fn a_dead_workers_claim_is_found_though_it_was_never_noted() {
 #[test]
 fn small_payloads_and_the_words_about_them_do_not_overlap() {
     let (client, worker) = pair(2);
-    let (args, reply) = (vec![0xaa; CALL_INLINE_BYTES], vec![0x55; REPLY_INLINE_BYTES]);
+    let bytes = |len: usize| (0..len).map(|at| (at * 7) as u8 | 1).collect::<Vec<u8>>();
+    let (args, reply) = (bytes(CALL_INLINE_BYTES), bytes(REPLY_INLINE_BYTES));
     let place = Place { arena: 0, len_bytes: args.len() as u32, offset: 0 };
     let call = CallHeader { call_id: 1, method: 2, deadline_ns: 3, place, door: 1, cancelled: false };
     for slot in [1, 0] {
-        client.region().copy_in(client.call_inline(slot), &args);
+        client.put_call(slot, &args);
         client.write_call(slot, u32::from(slot == 0), &call);
     }
     client.publish(0, 1);
     let claimed = worker.try_claim(Claimer::new(0, 1)).unwrap();
-    worker.region().copy_in(worker.reply_inline(claimed.slot), &reply);
+    worker.put_reply(claimed.slot, &reply);
     let place = Place { len_bytes: reply.len() as u32, ..place };
     let header = ReplyHeader { status: 9, place, ..ReplyHeader::default() };
     worker.publish_reply(claimed, header);

@@ -187,7 +187,7 @@ impl Rings {
         kill_point("publish.slot_taken");
         let channel = &ring.lane.channel;
         if let (None, Payload::Bytes(bytes)) = (extent, call.payload) {
-            channel.region().copy_in(channel.call_inline(slot), bytes);
+            channel.put_call(slot, bytes);
         }
         let header = CallHeader {
             call_id: serial,

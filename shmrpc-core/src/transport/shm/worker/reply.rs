@@ -70,7 +70,7 @@ impl Answering<'_> {
             return;
         }
         let channel = &self.seat.channel;
-        channel.region().copy_in(channel.reply_inline(self.claimed.slot), body);
+        channel.put_reply(self.claimed.slot, body);
         kill_point("reply.copied");
         self.publish(status, inline(body.len()));
     }
