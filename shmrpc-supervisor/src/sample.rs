@@ -1,8 +1,12 @@
 //! What processes use of the machine, asked of the kernel once a second: CPU, memory and I/O through
-//! sysinfo, proportional memory from `/proc/PID/smaps_rollup`, which sysinfo does not read. Blocks for as
-//! long as the kernel takes; the daemon runs it off its loop.
+//! sysinfo; proportional memory from `/proc/PID/smaps_rollup` and waits for a CPU from `/proc/PID/task/*/schedstat`,
+//! which sysinfo does not read. Blocks for as long as the kernel takes; the daemon runs it off its loop.
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::HashMap,
+    io,
+    time::{Duration, Instant},
+};
 
 use procfs::process::Process;
 use shmrpc_web::Usage;
@@ -16,6 +20,9 @@ const SELDOM_EVERY: u64 = 5;
 pub struct Sampler {
     system: System,
     samples: u64,
+    at: Option<Instant>,
+    /// How long each process's threads had waited for a CPU, when it was last seen to have one.
+    waited: HashMap<u32, Duration>,
     seldom: HashMap<u32, Seldom>,
 }
 
@@ -34,7 +41,7 @@ impl Sampler {
     /// When the system cannot be asked.
     pub fn new() -> io::Result<Self> {
         let system = System::new().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { system, samples: 0, seldom: HashMap::new() })
+        Ok(Self { system, samples: 0, at: None, waited: HashMap::new(), seldom: HashMap::new() })
     }
 
     /// Measures those processes; one that is gone is left out.
@@ -43,7 +50,10 @@ impl Sampler {
         let what = ProcessRefreshKind::nothing().with_cpu().with_memory().with_disk_usage().without_tasks();
         self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), true, what);
         self.samples += 1;
+        let now = Instant::now();
+        let since = self.at.replace(now).map(|at| now.saturating_duration_since(at));
         self.seldom.retain(|pid, _| pids.contains(pid));
+        self.waited.retain(|pid, _| pids.contains(pid));
         for &pid in pids {
             // Not all in the same sample.
             let is_due = (self.samples + u64::from(pid)).is_multiple_of(SELDOM_EVERY);
@@ -51,14 +61,19 @@ impl Sampler {
                 self.seldom.insert(pid, Seldom::of(pid));
             }
         }
-        let usage = |pid: u32| {
+        let mut usage = |pid: u32| {
             let process = self.system.process(Pid::from_u32(pid))?;
             let disk = process.disk_usage();
             let seldom = self.seldom.get(&pid).copied().unwrap_or_default();
+            let cpu_share = f64::from(process.cpu_usage()) / 100.0;
+            // A file for each thread: not read for those that rest. Who gets no CPU at all is seen when it has got one.
+            let waited = if cpu_share > 0.0 { newly_waited(&mut self.waited, pid) } else { Duration::ZERO };
             Some((
                 pid,
                 Usage {
-                    cpu_share: f64::from(process.cpu_usage()) / 100.0,
+                    cpu_share,
+                    cpu_wait_share: since
+                        .map_or(0.0, |since| waited.as_secs_f64() / since.as_secs_f64().max(0.001)),
                     rss_bytes: process.memory(),
                     pss_bytes: seldom.pss_bytes,
                     virtual_bytes: process.virtual_memory(),
@@ -84,6 +99,19 @@ impl Seldom {
     }
 }
 
+/// For how long threads of a process have waited for a CPU since it was last asked for.
+fn newly_waited(known: &mut HashMap<u32, Duration>, pid: u32) -> Duration {
+    let waited = waited(pid).unwrap_or_default();
+    // A thread that ends takes its time with it.
+    known.insert(pid, waited).map_or(Duration::ZERO, |before| waited.saturating_sub(before))
+}
+
+fn waited(pid: u32) -> Option<Duration> {
+    let tasks = Process::new(pid.cast_signed()).ok()?.tasks().ok()?;
+    let waits_ns = tasks.flatten().filter_map(|task| task.schedstat().ok()).map(|stat| stat.run_delay);
+    Some(Duration::from_nanos(waits_ns.sum()))
+}
+
 fn pss_bytes(process: &Process) -> Option<u64> {
     let rollup = process.smaps_rollup().ok()?;
     rollup.memory_map_rollup.0.first()?.extension.map.get("Pss").copied()
@@ -102,5 +130,32 @@ mod tests {
         assert!(usage.rss_bytes > 0 && usage.virtual_bytes >= usage.rss_bytes);
         assert!(usage.pss_bytes.is_some_and(|pss| pss > 0 && pss <= usage.rss_bytes * 2));
         assert!(usage.open_files > Some(2) && usage.threads > Some(0), "{usage:?}");
+    }
+
+    #[test]
+    fn threads_that_want_more_processors_than_there_are_wait_for_them() {
+        let processors = std::thread::available_parallelism().unwrap().get();
+        let (own, ends) = (std::process::id(), std::sync::atomic::AtomicBool::new(false));
+        let spin = || {
+            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
+        let mut sampler = Sampler::new().unwrap();
+        let is_seen = std::thread::scope(|scope| {
+            for _ in 0..processors * 3 {
+                scope.spawn(spin);
+            }
+            let deadline = Instant::now() + Duration::from_mins(1);
+            // Two in three wait at any time, if the machine has nothing else to do.
+            let mut is_seen = || sampler.sample(&[own])[&own].cpu_wait_share >= processors as f64 / 2.0;
+            while !is_seen() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            let is_seen = Instant::now() < deadline;
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            is_seen
+        });
+        assert!(is_seen);
     }
 }

@@ -30,6 +30,8 @@ pub struct Load {
     pub cpu_share: f64,
     /// Threads that were in handlers, on average; where handlers do not block threads, CPU if that is more.
     pub busy: f64,
+    /// Threads that were ready to run and had no processor, on average.
+    pub starved: f64,
     /// Calls that waited to be claimed, on average.
     pub queued: f64,
     /// Calls answered a second.
@@ -42,6 +44,19 @@ impl Load {
     /// The share of threads that were busy.
     pub(crate) fn utilisation(&self) -> f64 {
         self.busy / self.threads.max(1) as f64
+    }
+
+    /// Threads that were busy and did not lack a processor. What is lost for want of processors no further worker can win
+    /// back: it would want them too.
+    pub(crate) fn needed(&self) -> f64 {
+        (self.busy - self.starved).max(self.cpu_share).min(self.busy)
+    }
+
+    /// How long a call would have waited, had no thread lacked a processor: calls queue up for as long as threads are
+    /// kept, whatever keeps them.
+    pub(crate) fn own_wait_s(&self) -> f64 {
+        let lost_share = if self.busy > 0.0 { (self.starved / self.busy).clamp(0.0, 1.0) } else { 0.0 };
+        self.wait_s() * (1.0 - lost_share)
     }
 
     /// How long a call waited on average, by Little's law. Calls that wait while none is answered wait for as
@@ -119,7 +134,7 @@ impl Scaler {
             Autoscale::Load => {
                 let reason = by_load::reason_for_more(&loads, rule)?;
                 self.too_few.retain(|(size, _)| *size != load.workers);
-                self.too_few.push((load.workers, by_load::mean_busy(&loads)));
+                self.too_few.push((load.workers, by_load::mean_needed(&loads)));
                 Some(reason)
             }
         }

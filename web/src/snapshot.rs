@@ -206,6 +206,10 @@ impl WorkerState {
 pub struct Usage {
     /// Share of one CPU over the last sampling interval: 1.0 is one CPU kept busy.
     pub cpu_share: f64,
+    /// Threads that were ready to run and had no CPU, on average over the last sampling interval; 0 where the kernel
+    /// does not say.
+    #[serde(default)]
+    pub cpu_wait_share: f64,
     /// Resident memory.
     pub rss_bytes: u64,
     /// Proportional memory: shared pages count by the share of each process. `None` where the kernel
@@ -229,6 +233,7 @@ impl<'a> Sum<&'a Self> for Usage {
     fn sum<I: Iterator<Item = &'a Self>>(usages: I) -> Self {
         usages.fold(Self::default(), |sum, one| Self {
             cpu_share: sum.cpu_share + one.cpu_share,
+            cpu_wait_share: sum.cpu_wait_share + one.cpu_wait_share,
             rss_bytes: sum.rss_bytes.saturating_add(one.rss_bytes),
             pss_bytes: Some(
                 sum.pss_bytes.unwrap_or(0).saturating_add(one.pss_bytes.unwrap_or(one.rss_bytes)),

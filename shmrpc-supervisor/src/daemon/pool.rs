@@ -134,6 +134,7 @@ impl Supervised {
             threads: serving.len() * threads,
             cpu_share: 0.0,
             busy: 0.0,
+            starved: 0.0,
             queued: 0.0,
             calls_per_s: 0.0,
             memory_bytes: 0,
@@ -219,6 +220,7 @@ fn add(load: &mut Load, running: &mut Running, threads: usize, seconds: f64) {
     load.cpu_share += working;
     load.busy += busy.max(working.min(threads as f64));
     load.queued += mean(seen.queued);
+    load.starved += running.usage.cpu_wait_share;
 }
 
 fn memory_bytes(usage: &Usage) -> u64 {

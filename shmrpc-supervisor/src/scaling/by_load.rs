@@ -11,25 +11,25 @@ const CLEARLY_LESS: f64 = 0.7;
 
 pub(super) fn reason_for_more(loads: &[Load], rule: &Scaling) -> Option<String> {
     let over = rule.new_proc_avg_over;
-    let wait_s = percentile_90(loads.iter().map(Load::wait_s).collect());
+    let wait_s = percentile_90(loads.iter().map(Load::own_wait_s).collect());
     // Who waits no longer than the call itself takes is not kept waiting.
     let answered = mean(loads.iter().map(|load| load.calls_per_s));
-    let handler_s = if answered > 0.0 { mean_busy(loads) / answered } else { 0.0 };
+    let handler_s = if answered > 0.0 { mean_needed(loads) / answered } else { 0.0 };
     if wait_s > rule.max_queue_wait.as_secs_f64().max(handler_s) {
         return Some(format!("queue wait p90 {} over {over:?}", millis(wait_s)));
     }
-    let busy = mean(loads.iter().map(Load::utilisation));
+    let busy = mean(loads.iter().map(|load| load.needed() / load.threads.max(1) as f64));
     (busy > rule.max_utilisation).then(|| format!("{:.0} % of threads busy over {over:?}", busy * 100.0))
 }
 
 /// `too_busy`: how busy the pool was when it had one worker fewer, and that was too few.
 pub(super) fn reason_for_fewer(loads: &[Load], too_busy: Option<f64>, rule: &Scaling) -> Option<String> {
     let newest = loads.last()?;
-    let busy = mean_busy(loads);
+    let busy = mean_needed(loads);
     let threads_each = newest.threads as f64 / newest.workers.max(1) as f64;
     let left = newest.workers.saturating_sub(1) as f64 * threads_each;
     let would_be = busy / left.max(1.0);
-    let waits = percentile_90(loads.iter().map(Load::wait_s).collect());
+    let waits = percentile_90(loads.iter().map(Load::own_wait_s).collect());
     let is_easy = would_be < rule.max_utilisation * EASY && waits < rule.max_queue_wait.as_secs_f64();
     let is_less = too_busy.is_none_or(|too_busy| busy < too_busy * CLEARLY_LESS);
     (is_easy && is_less).then(|| {
@@ -38,9 +38,9 @@ pub(super) fn reason_for_fewer(loads: &[Load], too_busy: Option<f64>, rule: &Sca
     })
 }
 
-/// Busy threads of the whole pool.
-pub(super) fn mean_busy(loads: &[Load]) -> f64 {
-    mean(loads.iter().map(|load| load.busy))
+/// Threads of the whole pool that were busy and had a processor, or did not want one.
+pub(super) fn mean_needed(loads: &[Load]) -> f64 {
+    mean(loads.iter().map(Load::needed))
 }
 
 fn percentile_90(mut values: Vec<f64>) -> f64 {

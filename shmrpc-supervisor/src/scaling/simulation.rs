@@ -13,6 +13,7 @@ const MOST_WORKERS: usize = 8;
 /// Clients that have so many calls waiting send no more.
 const MOST_WAITING: usize = 2000;
 const LOOKS_A_SECOND: u64 = 20;
+const STALL_MS: u64 = 150;
 
 struct Simulation {
     start: Instant,
@@ -25,6 +26,9 @@ struct Simulation {
     ends_ms: VecDeque<u64>,
     waiting: usize,
     chance: u64,
+    /// Others take all processors away this often, for [`STALL_MS`].
+    stalls_per_s: u64,
+    stalled_until_ms: u64,
 }
 
 /// One second of a pool.
@@ -46,6 +50,8 @@ impl Simulation {
             ends_ms: VecDeque::new(),
             waiting: 0,
             chance: 1,
+            stalls_per_s: 0,
+            stalled_until_ms: 0,
         }
     }
 
@@ -55,12 +61,24 @@ impl Simulation {
         self.chance >> 33
     }
 
+    fn is_stalled(&mut self) -> bool {
+        if self.stalls_per_s > 0 && self.random() % 1000 < self.stalls_per_s {
+            self.stalled_until_ms = self.now_ms + STALL_MS;
+        }
+        self.now_ms < self.stalled_until_ms
+    }
+
     /// Plays one second with so many calls, on average.
     fn second(&mut self, calls_per_s: u64) -> Second {
         let threads = self.workers * THREADS_EACH;
-        let (mut answered, mut busy, mut queued) = (0_u64, 0, 0);
+        let (mut answered, mut busy, mut queued, mut starved_ms) = (0_u64, 0, 0, 0);
         for ms in 0..1000 {
             self.now_ms += 1;
+            if self.is_stalled() {
+                // Whoever is at work goes on later.
+                starved_ms += self.ends_ms.len();
+                self.ends_ms.iter_mut().for_each(|end| *end += 1);
+            }
             while self.ends_ms.front().is_some_and(|end| *end <= self.now_ms) {
                 self.ends_ms.pop_front();
                 answered += 1;
@@ -87,6 +105,7 @@ impl Simulation {
             threads,
             cpu_share: mean(busy),
             busy: mean(busy),
+            starved: starved_ms as f64 / 1000.0,
             queued: mean(queued),
             calls_per_s: answered as f64,
             memory_bytes: 0,
@@ -201,6 +220,18 @@ fn flat() {
     compare("flat.txt", &text);
 }
 
+/// A steady load beside others who take the processors away, a seventh of the time and then half of it: calls wait for as
+/// long as threads do, and a larger pool would wait with them. One that has to catch up often grows, and stays.
+#[test]
+fn crowded() {
+    let mut text = String::new();
+    for (stalls_per_s, calls_per_s) in [(1, 20), (5, 20), (1, 80), (5, 80)] {
+        let simulation = Simulation { stalls_per_s, ..by_load() };
+        text += &table(simulation, 900, |_| calls_per_s);
+    }
+    compare("crowded.txt", &text);
+}
+
 #[test]
 fn a_pool_with_too_much_memory_does_not_grow_and_then_shrinks() {
     let mut simulation = by_load();
@@ -212,6 +243,7 @@ fn a_pool_with_too_much_memory_does_not_grow_and_then_shrinks() {
         threads: workers * 2,
         cpu_share: workers as f64 * 2.0,
         busy: workers as f64 * 2.0,
+        starved: 0.0,
         queued: 50.0,
         calls_per_s: 10.0,
         memory_bytes,

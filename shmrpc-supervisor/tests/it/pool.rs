@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     probe::{call, connect, scene},
-    scene::{Daemon, Scene, lives},
+    scene::{Daemon, Scene, eventually, lives},
 };
 
 /// Calls of several clients, from here until it is told to end; how many there were. None may fail.
@@ -207,10 +207,8 @@ fn a_process_gets_its_umask_and_niceness() {
     std::fs::create_dir(scene.path().join("there")).unwrap();
     let mut daemon = scene.start(&[]);
     daemon.ready();
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &std::fs::metadata(scene.path().join("there/made")).unwrap().permissions(),
-    );
-    assert_eq!(mode & 0o777, 0o640);
+    let made = eventually("the program's file", || std::fs::metadata(scene.path().join("there/made")).ok());
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&made.permissions()) & 0o777, 0o640);
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pids("a")[0])).unwrap();
     let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().to_owned();
     assert_eq!(nice, "5");

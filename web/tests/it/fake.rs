@@ -394,6 +394,7 @@ pub(crate) fn method(name: &str, encoding: Encoding) -> MethodSnapshot {
 pub(crate) fn worker(pid: u32) -> WorkerSnapshot {
     let usage = Usage {
         cpu_share: 0.034,
+        cpu_wait_share: 0.002,
         rss_bytes: 9_400_000,
         pss_bytes: Some(6_100_000),
         virtual_bytes: 310_000_000,
