@@ -22,14 +22,15 @@ pub(super) fn reason_for_more(loads: &[Load], rule: &Scaling) -> Option<String> 
     (busy > rule.max_utilisation).then(|| format!("{:.0} % of threads busy over {over:?}", busy * 100.0))
 }
 
-/// `too_busy`: how busy the pool was when it had one worker fewer, and that was too few.
+/// `too_busy`: how busy the pool was when it had one worker fewer, and that was too few. Time without a processor counts as busy
+/// here: a pool that shrank for it would grow again when it has one.
 pub(super) fn reason_for_fewer(loads: &[Load], too_busy: Option<f64>, rule: &Scaling) -> Option<String> {
     let newest = loads.last()?;
-    let busy = mean_needed(loads);
+    let busy = mean(loads.iter().map(|load| load.busy));
     let threads_each = newest.threads as f64 / newest.workers.max(1) as f64;
     let left = newest.workers.saturating_sub(1) as f64 * threads_each;
     let would_be = busy / left.max(1.0);
-    let waits = percentile_90(loads.iter().map(Load::own_wait_s).collect());
+    let waits = percentile_90(loads.iter().map(Load::wait_s).collect());
     let is_easy = would_be < rule.max_utilisation * EASY && waits < rule.max_queue_wait.as_secs_f64();
     let is_less = too_busy.is_none_or(|too_busy| busy < too_busy * CLEARLY_LESS);
     (is_easy && is_less).then(|| {
