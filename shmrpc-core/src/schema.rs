@@ -49,6 +49,19 @@ pub struct MethodSchemas {
     /// Of the service's own error.
     #[serde(default)]
     pub error: Option<Value>,
+    /// Of the items that stream to it.
+    #[serde(default)]
+    pub items_taken: Option<Value>,
+    /// Of the items that it streams.
+    #[serde(default)]
+    pub items_given: Option<Value>,
+}
+
+impl MethodSchemas {
+    fn is_empty(&self) -> bool {
+        let Self { arguments, reply, error, items_taken, items_given } = self;
+        arguments.iter().chain([reply, error, items_taken, items_given]).all(Option::is_none)
+    }
 }
 
 /// Gathers the [`Schemas`] of a service; code of `#[service]` fills it.
@@ -61,15 +74,8 @@ pub struct Types {
 
 impl Types {
     /// Adds a method, unless its types tell nothing.
-    pub fn method(
-        &mut self,
-        name: &str,
-        arguments: Vec<Option<Value>>,
-        reply: Option<Value>,
-        error: Option<Value>,
-    ) {
-        let schemas = MethodSchemas { arguments, reply, error };
-        if schemas.arguments.iter().chain([&schemas.reply, &schemas.error]).any(Option::is_some) {
+    pub fn method(&mut self, name: &str, schemas: MethodSchemas) {
+        if !schemas.is_empty() {
             self.methods.insert(name.to_owned(), schemas);
         }
     }

@@ -80,11 +80,15 @@ export class Attempt {
     byId("try-about").textContent = `${method.name}${method.signature} · ${kind}${method.doc ? ` · ${method.doc}` : ""}`;
     field("try-deadline").placeholder = method.deadline_ms ? String(method.deadline_ms) : "30000";
     const path = `${this.#address}/methods/${encodeURIComponent(method.name)}`;
-    const schema = this.#document?.paths?.[path]?.post?.requestBody?.content?.["application/json"]?.schema;
+    const content = this.#document?.paths?.[path]?.post?.requestBody?.content ?? {};
+    const lines = content["application/x-ndjson"];
+    const schema = content["application/json"]?.schema ?? lines?.["x-firstLineSchema"];
+    const item = lines?.["x-itemSchema"];
     byId("try-schema").hidden = !schema;
     if (schema) {
       const shown = byId("try-schema").querySelector("pre");
-      if (shown) shown.textContent = JSON.stringify(explained(schema, this.#document), null, 2);
+      const told = item ? { arguments: schema, item } : schema;
+      if (shown) shown.textContent = JSON.stringify(explained(told, this.#document), null, 2);
     }
     const first = (schema?.prefixItems ?? []).map((/** @type {any} */ part) => example(part, this.#document));
     const isLong = first.some((/** @type {unknown} */ value) => value && typeof value === "object");

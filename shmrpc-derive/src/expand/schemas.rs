@@ -6,12 +6,12 @@ use quote::quote;
 
 use super::{
     Expansion,
-    parts::{error, reply},
+    parts::{error, item, reply},
 };
 use crate::{
     ast::Method,
     attr::Encoding,
-    types::{Returns, owned},
+    types::{Returns, Role, owned},
 };
 
 /// `Definition::schemas`; nothing if all methods are raw, which have no types.
@@ -46,10 +46,15 @@ fn method(service: &Expansion<'_>, method: &Method) -> TokenStream {
         quote!(#krate::schema::Of::<#ty>::taken(&mut #types))
     });
     let (reply, error) = (reply(&returns), error(service, &returns));
+    let (taken, given) = (item(service, method, Role::Receiver), item(service, method, Role::Sender));
     quote! {
-        let arguments = ::std::vec![#(#arguments),*];
-        let reply = #krate::schema::Of::<#reply>::given(&mut #types);
-        let error = #krate::schema::Of::<#error>::given(&mut #types);
-        #types.method(#name, arguments, reply, error);
+        let schemas = #krate::schema::MethodSchemas {
+            arguments: ::std::vec![#(#arguments),*],
+            reply: #krate::schema::Of::<#reply>::given(&mut #types),
+            error: #krate::schema::Of::<#error>::given(&mut #types),
+            items_taken: #krate::schema::Of::<#taken>::taken(&mut #types),
+            items_given: #krate::schema::Of::<#given>::given(&mut #types),
+        };
+        #types.method(#name, schemas);
     }
 }

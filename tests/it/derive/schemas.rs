@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shmrpc::{
-    Definition,
+    Definition, StreamReceiver, StreamSender, json_method,
     method::ServiceDescription,
     msgpack_method, raw_method,
     schema::Schemas,
@@ -76,6 +76,12 @@ impl Post {
         row
     }
 
+    #[json_method]
+    async fn sort(&self, parcels: StreamReceiver<Parcel>, out: StreamSender<Choice>) -> u8 {
+        drop((parcels, out));
+        0
+    }
+
     #[raw_method]
     fn page(&self, data: &[u8]) -> Vec<u8> {
         data.to_vec()
@@ -111,6 +117,12 @@ fn types_tell_what_serde_makes_of_them() {
     assert_eq!(send.arguments[2], Some(reference("Choice")));
     assert_eq!(send.reply, Some(json!({ "anyOf": [reference("Parcel"), { "type": "null" }] })));
     assert_eq!(send.error, Some(reference("Refusal")));
+
+    let sort = &schemas.methods["sort"];
+    assert_eq!(sort.items_taken, Some(reference("Parcel")));
+    assert_eq!(sort.items_given, Some(reference("Choice")));
+    assert!(sort.arguments.is_empty() && sort.reply.is_some());
+    assert_eq!((&send.items_taken, &send.items_given), (&None, &None));
 
     let parcel = &schemas.taken["Parcel"];
     let mut names: Vec<&String> = parcel["properties"].as_object().unwrap().keys().collect();

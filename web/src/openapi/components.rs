@@ -62,6 +62,16 @@ impl<'a> Components<'a> {
         Some(component(self.method(method)?.error.as_ref()?, &self.given))
     }
 
+    /// That of the items that stream to it.
+    pub(super) fn items_taken(&self, method: &str) -> Option<Value> {
+        Some(component(self.method(method)?.items_taken.as_ref()?, &self.taken))
+    }
+
+    /// That of the items that it streams.
+    pub(super) fn items_given(&self, method: &str) -> Option<Value> {
+        Some(component(self.method(method)?.items_given.as_ref()?, &self.given))
+    }
+
     fn method(&self, name: &str) -> Option<&MethodSchemas> {
         self.schemas.methods.get(name)
     }

@@ -13,6 +13,11 @@ use super::{
 };
 use crate::{page, snapshot::ServiceSnapshot};
 
+// OpenAPI 3.1 has no words for bodies that are sequences. 3.2 calls this one `itemSchema`.
+const LINE: &str = "x-itemSchema";
+/// What the line before those holds.
+const FIRST_LINE: &str = "x-firstLineSchema";
+
 /// Its address, and what can be done there.
 pub(super) fn operations(
     service: &ServiceSnapshot,
@@ -65,9 +70,9 @@ fn request(method: &MethodDescription, told: &Components<'_>) -> Value {
     let bytes = json!({ "schema": {} });
     let own = method.encoding.content_type();
     match method.encoding {
-        // A line with the arguments, a line an item.
         _ if method.shape.takes_stream() && method.encoding != Encoding::Raw => {
-            json!({ "application/x-ndjson": {} })
+            let item = told.items_taken(&method.name).unwrap_or_else(|| json!({}));
+            json!({ "application/x-ndjson": { FIRST_LINE: arguments(method, told), LINE: item } })
         }
         Encoding::Raw => json!({ own: bytes }),
         Encoding::Json => json!({ own: { "schema": arguments(method, told) } }),
@@ -82,7 +87,13 @@ fn responses(method: &MethodDescription, told: &Components<'_>) -> Value {
         (Shape::Unary | Shape::Upload, Encoding::Raw) => answer("200", "The reply", json!({ own: {} })),
         (Shape::Unary | Shape::Upload, _) => answer("200", "The reply", json(value())),
         (_, Encoding::Raw) => answer("200", "Items as they come", json!({ own: {} })),
-        _ => answer("200", "One JSON value a line as they come", json!({ "application/x-ndjson": {} })),
+        _ => {
+            let item = told.items_given(&method.name).unwrap_or_else(|| json!({}));
+            let line = |name: &str, part| json!({ "required": [name], "properties": { name: part } });
+            let lines = [line("item", item), line("reply", value()), line("problem", reference("Problem"))];
+            let content = json!({ "application/x-ndjson": { LINE: { "type": "object", "oneOf": lines } } });
+            answer("200", "One JSON value a line as they come", content)
+        }
     };
     if let Some(own) = other_encoding(method) {
         reply["200"]["content"][own] = json!({});

@@ -330,7 +330,10 @@ fn echo_service() -> ServiceSnapshot {
 /// What a type that tells its schema would say: a struct with an enum and itself within.
 fn parcels() -> Schemas {
     let text = r##"{
-        "methods": {"send": {"arguments": [{"$ref": "#/$defs/Parcel"}, null]}},
+        "methods": {
+            "send": {"arguments": [{"$ref": "#/$defs/Parcel"}, null]},
+            "swap": {"items_taken": {"$ref": "#/$defs/Parcel"}, "items_given": {"$ref": "#/$defs/Receipt"}}},
+        "given": {"Receipt": {"type": "string"}},
         "taken": {
             "Parcel": {"type": "object", "required": ["id", "to"], "properties": {
                 "id": {"type": "integer", "minimum": 1},

@@ -106,6 +106,14 @@ fn a_struct_is_filled_in_by_its_schema() {
     let outcome = "return document.getElementById('try-outcome').dataset.kind === 'good'
         && document.getElementById('try-reply').textContent.includes('house')";
     browser.wait_until("send has answered", PATIENCE, outcome, &[]);
+    // Of a method that takes a stream, its first line and its items.
+    browser.run(&choose.replace("'send'", "'swap'"), &[]);
+    let filled = browser.run("return document.getElementById('try-arguments').value", &[]);
+    assert_eq!(filled.as_str(), Some("[null]"));
+    let schema = browser.run("return document.querySelector('#try-schema pre').textContent", &[]);
+    let schema: serde_json::Value = serde_json::from_str(schema.as_str().unwrap()).unwrap();
+    assert_eq!(schema["arguments"]["prefixItems"][0]["title"], "data: Value");
+    assert_eq!(schema["item"]["$ref"], "#/components/schemas/echo_serv.Parcel");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

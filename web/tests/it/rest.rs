@@ -329,6 +329,14 @@ fn the_api_describes_itself_and_the_services() {
     assert_eq!((&arguments[1]["title"], &arguments[1]["maximum"]), (&json!("copies: u8"), &json!(255)));
     let parcel = &document["components"]["schemas"]["echo_serv.Parcel"]["properties"];
     assert_eq!(parcel["to"]["$ref"], "#/components/schemas/echo_serv.Address");
+    // OpenAPI has no schema of a body that is a sequence: the lines have one of their own.
+    let swap = &document["paths"]["/api/v1/services/echo_serv/methods/swap"]["post"];
+    let taken = &swap["requestBody"]["content"][LINES];
+    assert_eq!(taken["x-itemSchema"]["$ref"], "#/components/schemas/echo_serv.Parcel");
+    assert_eq!(taken["x-firstLineSchema"]["prefixItems"][0]["title"], "data: Value");
+    let line = &swap["responses"]["200"]["content"][LINES]["x-itemSchema"]["oneOf"];
+    assert_eq!(line[0]["properties"]["item"]["$ref"], "#/components/schemas/echo_serv.Receipt");
+    assert_eq!(line[2]["properties"]["problem"]["$ref"], "#/components/schemas/Problem");
     // What is sent once a second does without.
     assert!(get(server.address, "/api/v1/services/echo_serv").json().get("schemas").is_none());
 }
