@@ -143,7 +143,7 @@ impl WorkerView {
 }
 
 /// What a worker saw when it looked at itself and at the rings of its service, added up over all its looks:
-/// twenty a second while it has anything to do, one a second at rest. It costs no call anything.
+/// about twenty a second, at times of chance, while it has anything to do, one a second at rest. It costs no call anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
     /// How often it has looked.

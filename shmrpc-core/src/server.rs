@@ -7,6 +7,7 @@ mod config;
 pub mod glue;
 mod in_place;
 mod log;
+mod looks;
 mod runtime;
 mod serve;
 mod worker;

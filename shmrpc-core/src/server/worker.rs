@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    Definition, Service, TcpLimits, TlsFiles, WorkerConfig, log, runtime,
+    Definition, Service, TcpLimits, TlsFiles, WorkerConfig, log,
+    looks::Looks,
+    runtime,
     serve::{Termination, drain, open_gateway},
 };
 use crate::{
@@ -36,8 +38,6 @@ use crate::{
     },
 };
 
-/// Between two looks of a worker that has anything to do.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Between a SIGHUP and the look at who may have sent it.
 const HANGUP_DELAY: Duration = Duration::from_millis(200);
 
@@ -266,16 +266,6 @@ async fn hung_up(hangup: Option<Signal>, worker: &Worker) {
     std::future::pending().await
 }
 
-/// Lets a slice of time pass, in which the worker looks at itself: once at rest, often while it has anything to do.
-fn look_for(worker: &Weak<Worker>, slice: Duration) {
-    let until = Instant::now() + slice;
-    while Instant::now() < until {
-        let is_active = worker.upgrade().is_some_and(|worker| worker.look());
-        let left = until.saturating_duration_since(Instant::now());
-        std::thread::sleep(if is_active { left.min(LOOK_INTERVAL) } else { left });
-    }
-}
-
 /// While no supervisor reads this worker's output, throws it away, so that printing neither fails nor
 /// blocks for ever; how much that was stands in the service's log when a supervisor is back. The supervisor comes first: its absence has to last for a second.
 fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
@@ -286,6 +276,7 @@ fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
     }
     let mut buffer = vec![0; 64 * 1024];
     let mut dropped_bytes = 0;
+    let mut looks = Looks::new();
     while let Some(strong) = worker.upgrade() {
         // A thread that nothing else keeps: neither handlers nor a lock between processes.
         strong.beat();
@@ -297,7 +288,7 @@ fn drain_output(worker: &Weak<Worker>, pipes: &[OwnedFd; 2]) {
                 log::logger().warning(&text);
                 dropped_bytes = 0;
             }
-            look_for(worker, slice);
+            looks.pass(worker, slice);
             continue;
         }
         let mut polled = [
