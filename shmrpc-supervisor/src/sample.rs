@@ -101,7 +101,7 @@ impl Seldom {
 
 /// For how long threads of a process have waited for a CPU since it was last asked for.
 fn newly_waited(known: &mut HashMap<u32, Duration>, pid: u32) -> Duration {
-    let waited = waited(pid).unwrap_or_default();
+    let Some(waited) = waited(pid) else { return Duration::ZERO };
     // A thread that ends takes its time with it.
     known.insert(pid, waited).map_or(Duration::ZERO, |before| waited.saturating_sub(before))
 }

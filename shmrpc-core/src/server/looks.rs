@@ -27,15 +27,16 @@ impl Looks {
 
     /// Lets about a slice of time pass.
     pub(super) fn pass(&mut self, worker: &Weak<Worker>, slice: Duration) {
-        let begun = Instant::now();
-        let mut now = begun;
-        while now.saturating_duration_since(begun) < slice {
+        let until = Instant::now() + slice;
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return;
+            }
             if worker.upgrade().is_some_and(|worker| worker.look()) {
                 self.rests_at = now + REST_AFTER;
             }
-            let is_at_rest = now >= self.rests_at;
-            std::thread::sleep(if is_at_rest { slice } else { self.interval() });
-            now = Instant::now();
+            std::thread::sleep(if now >= self.rests_at { until - now } else { self.interval() });
         }
     }
 

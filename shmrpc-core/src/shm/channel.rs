@@ -14,6 +14,8 @@
 //! made a worker claim the wrong slot, the seal does not fit, and the connection is given up instead of believed.
 
 // The paths are said for the models, which take this file from elsewhere.
+#[path = "channel/claim.rs"]
+mod claim;
 #[path = "channel/header.rs"]
 mod header;
 #[path = "channel/seal.rs"]
@@ -23,33 +25,15 @@ mod tests;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-pub(crate) use self::header::{CallHeader, Damaged, Place, ReplyHeader, SealedCall};
+pub(crate) use self::{
+    claim::{Claimed, Claimer},
+    header::{CallHeader, Damaged, Place, ReplyHeader, SealedCall},
+};
 use super::{
     kill_point::kill_point,
     region::{Region, RegionError},
     sync::{AtomicU32, AtomicU64, Ordering, fence, fence_after_swap},
 };
-
-/// A worker on a ring: its index on the board and a random incarnation, never zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Claimer(u32);
-
-impl Claimer {
-    /// The connection itself, which claims what it gives up: no worker has this index.
-    pub(crate) const CLIENT: Self = Self(0xff << 24 | 1);
-
-    pub(crate) fn new(index: u8, nonce: u64) -> Self {
-        Self(u32::from(index) << 24 | ((nonce as u32) & 0x00ff_ffff).max(1))
-    }
-
-    pub(crate) fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    pub(crate) fn bits(self) -> u32 {
-        self.0
-    }
-}
 
 const MAGIC: u64 = u64::from_le_bytes(*b"shmrpcC3");
 const GEOMETRY: usize = 8;
@@ -92,13 +76,6 @@ const MAX_BYTES: usize = slots_offset(MAX_SLOTS) + MAX_SLOTS * SLOT_BYTES;
 
 const fn slots_offset(slots: usize) -> usize {
     (CLAIMS + slots * 8).next_multiple_of(128)
-}
-
-/// A call that this worker has claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claimed {
-    pub(crate) slot: u16,
-    pub(crate) index: u32,
 }
 
 /// A mapped channel. At most one call less is under way than there are slots: the entry before `head` is then
@@ -292,7 +269,11 @@ impl Channel {
             return Some(Err(Damaged));
         }
         let place = Place { offset: (whose & 0xffff_ffff) * OFFSET_UNIT, ..Place::from_word(place) };
-        Some(Ok(ReplyHeader { status: stamp as u8, place, claimer: Claimer((whose >> 32) as u32) }))
+        Some(Ok(ReplyHeader {
+            status: stamp as u8,
+            place,
+            claimer: Claimer::from_bits((whose >> 32) as u32),
+        }))
     }
 
     /// Whether call `index` has been answered.
@@ -316,13 +297,13 @@ impl Channel {
         let head = self.head().load(Ordering::Acquire);
         self.note_last_claim(head);
         let claim = self.claim(slot).load(Ordering::Acquire);
-        claim >> 32 == u64::from(index.wrapping_add(1)) && claim as u32 == worker.0
+        claim >> 32 == u64::from(index.wrapping_add(1)) && claim as u32 == worker.bits()
     }
 
     /// Who claimed call `index` in `slot`, if anybody has.
     pub(crate) fn claimer(&self, slot: u16, index: u32) -> Option<Claimer> {
         let claim = self.claim(slot).load(Ordering::Acquire);
-        (claim >> 32 == u64::from(index.wrapping_add(1))).then_some(Claimer(claim as u32))
+        (claim >> 32 == u64::from(index.wrapping_add(1))).then_some(Claimer::from_bits(claim as u32))
     }
 
     // The workers' side.
@@ -387,7 +368,7 @@ impl Channel {
             // Also where it is our own process's name: another of its threads may have stopped before its note.
             self.note_last_claim(head);
             kill_point("claim.last_noted");
-            let claimed = u64::from(me.0) << 32 | u64::from(index.wrapping_add(1));
+            let claimed = u64::from(me.bits()) << 32 | u64::from(index.wrapping_add(1));
             // AcqRel pairs with itself in other workers: who claims later sees the earlier claim's note.
             match self.head().compare_exchange(head, claimed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
@@ -403,15 +384,15 @@ impl Channel {
     }
 
     fn note_claim(&self, slot: u16, index: u32, who: Claimer) {
-        let claim = u64::from(index.wrapping_add(1)) << 32 | u64::from(who.0);
+        let claim = u64::from(index.wrapping_add(1)) << 32 | u64::from(who.bits());
         // Pairs with the Acquire loads in `claimed_by` and `claimer`.
         self.claim(slot).store(claim, Ordering::Release);
     }
 
     /// Notes the claim that `head` names, for a claimer that may have stopped before it did so itself.
     fn note_last_claim(&self, head: u64) {
-        let (who, index) = (Claimer((head >> 32) as u32), (head as u32).wrapping_sub(1));
-        if who.0 == 0 {
+        let (who, index) = (Claimer::from_bits((head >> 32) as u32), (head as u32).wrapping_sub(1));
+        if who.bits() == 0 {
             return;
         }
         // Pairs with the Release store in `publish`.
@@ -426,7 +407,7 @@ impl Channel {
         // The slot's earlier uses have older stamps; an equal or newer one means there is nothing to do.
         let older = (((noted >> 32) as u32).wrapping_sub(stamp) as i32) < 0;
         if older {
-            let claim = u64::from(stamp) << 32 | u64::from(who.0);
+            let claim = u64::from(stamp) << 32 | u64::from(who.bits());
             let _ = note.compare_exchange(noted, claim, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
@@ -478,7 +459,7 @@ impl Channel {
         word[REPLY_PLACE].store(place, Ordering::Relaxed);
         let mut whose = 0;
         if reply.place.arena != 0 {
-            whose = u64::from(reply.claimer.0) << 32 | (reply.place.offset / OFFSET_UNIT);
+            whose = u64::from(reply.claimer.bits()) << 32 | (reply.place.offset / OFFSET_UNIT);
             word[REPLY_INLINE].store(whose, Ordering::Relaxed);
         }
         let stamp = seal::stamp(claimed.index, reply.status, place, whose);
