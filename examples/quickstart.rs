@@ -3,6 +3,8 @@
 //!
 //! It only drives the programs that users drive; what they do is theirs. Each failure says what to do.
 
+#[path = "../tests/support/cargo.rs"]
+mod cargo;
 #[path = "echo/service.rs"]
 #[allow(dead_code, reason = "one call needs one method")]
 mod service;
@@ -25,6 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use cargo::cargo;
 use service::EchoServerClient;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -78,8 +81,7 @@ fn programs() -> Result<PathBuf, Failure> {
 /// Builds daemon, command line and examples, in the profile in which this program was built.
 async fn build(root: &Path) -> Result<(), Failure> {
     println!("building the daemon, the command line and the examples …");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::from(cargo());
     command.current_dir(root).args(["build", "--workspace", "--bins", "--examples"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");

@@ -20,6 +20,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::cargo::cargo;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder of this test's own, removed at the end.
@@ -46,8 +48,8 @@ fn program(name: &str) -> PathBuf {
     let me = std::env::current_exe().unwrap();
     let program = me.ancestors().nth(2).unwrap().join("examples").join(name);
     if !program.exists() {
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--package", "shmrpc", "--example", name]);
+        let mut build = cargo();
+        build.args(["build", "--workspace", "--example", name]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

@@ -6,6 +6,8 @@
 //! `SHMRPC_KILL_ONLY=text` for those whose names begin so.
 
 mod board;
+#[path = "../support/cargo.rs"]
+mod cargo;
 mod clients;
 mod locks;
 mod scene;

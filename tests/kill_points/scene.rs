@@ -19,6 +19,7 @@ use nix::{
 
 use crate::{
     HANG, PATIENCE, board,
+    cargo::cargo,
     load::{self, connect},
     service::VictimBlockingClient,
     windows::Window,
@@ -32,8 +33,7 @@ fn programs() -> &'static PathBuf {
         let test = std::env::current_exe().expect("a test has a path");
         let target = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps").join("kill-points");
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/victim/Cargo.toml");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = cargo();
         build.args(["build", "--quiet", "--manifest-path", manifest, "--target-dir"]).arg(&target);
         assert!(build.status().expect("cargo runs").success(), "the victims cannot be built");
         target.join("debug")

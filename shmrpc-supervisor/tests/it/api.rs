@@ -2,9 +2,10 @@
 //! address, right requests and wrong ones. No answer is one that the document does not tell of, and none says that the
 //! daemon is at fault.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command};
+use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
+    cargo::cargo,
     scene::{Daemon, Scene, eventually},
     schemathesis,
 };
@@ -44,9 +45,8 @@ fn example(name: &str) -> PathBuf {
 
 /// Built here: they are examples of another package.
 fn scene() -> Scene {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--package", "shmrpc", "--example", "echo_server", "--example", "search_server"]);
+    let mut build = cargo();
+    build.args(["build", "--workspace", "--example", "echo_server", "--example", "search_server"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use shmrpc::observe::LAYOUT_VERSION;
 
 use crate::{
+    cargo::cargo,
     probe::{call, connect, end, nothing_left, scene},
     scene::{Scene, eventually, lives, texts},
 };
@@ -33,8 +34,7 @@ fn other(program: &str) -> PathBuf {
         let test = std::env::current_exe().unwrap();
         let target = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps").join("kill-points");
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/victim/Cargo.toml");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = cargo();
         build.args(["build", "--quiet", "--features", "other-layout", "--bin", "other-probe"]);
         build.args(["--bin", "other-client", "--manifest-path", manifest, "--target-dir"]).arg(&target);
         assert!(build.status().unwrap().success(), "programs of another layout cannot be built");

@@ -2,6 +2,8 @@
 //! has a deadline; what a test starts, it ends.
 
 mod api;
+#[path = "../../../tests/support/cargo.rs"]
+mod cargo;
 mod check;
 mod command_line;
 mod control;

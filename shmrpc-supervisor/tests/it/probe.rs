@@ -4,7 +4,6 @@ use std::{
     collections::BTreeSet,
     fs,
     path::PathBuf,
-    process::Command,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -16,7 +15,10 @@ use nix::{
 use serde_json::{Value, json};
 use shmrpc::{ConnectOptions, Connection, Door, RpcError, Status};
 
-use crate::scene::{Daemon, Scene, eventually, lives};
+use crate::{
+    cargo::cargo,
+    scene::{Daemon, Scene, eventually, lives},
+};
 
 const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\nrestart_jitter=0\n[Probe]\nimport_from=probe\nthreads=2\n";
 
@@ -47,9 +49,8 @@ pub(crate) fn scene_with(examples: &[&str], more: &str) -> Scene {
         }
     }
     if !stale.is_empty() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--package", "shmrpc-supervisor"]).args(stale);
+        let mut build = cargo();
+        build.args(["build", "--workspace"]).args(stale);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
