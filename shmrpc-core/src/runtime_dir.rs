@@ -126,11 +126,35 @@ impl RuntimeDir {
                     fd = back;
                     std::thread::sleep(Duration::from_micros(200));
                 }
-                Err((_, nix::Error::EWOULDBLOCK)) => return Err(io::ErrorKind::TimedOut.into()),
+                Err((_, nix::Error::EWOULDBLOCK)) => return Err(self.kept_locked(at_most)),
                 Err((_, error)) => return Err(error.into()),
             }
         }
     }
+
+    fn kept_locked(&self, time: Duration) -> io::Error {
+        let holder = match lock_holder(self.inode) {
+            Some(pid) => format!("process {pid}, which may have been stopped,"),
+            None => "another process".to_owned(),
+        };
+        let text = format!("{holder} has kept {} locked for {time:?}", self.path.display());
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
+}
+
+/// Whoever has a file locked, out of the kernel's table (proc_locks(5)): `1: FLOCK ADVISORY WRITE pid major:minor:inode
+/// …`. `None` if it cannot be told: files of several systems may have the number, and of another PID namespace it is
+/// 0.
+fn lock_holder(inode: u64) -> Option<u32> {
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    let mut holders = table.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (kind, pid, file) = (fields.next()?, fields.nth(2)?, fields.next()?);
+        let is_it = kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
+        is_it.then(|| pid.parse().ok()).flatten()
+    });
+    let holder = holders.next().filter(|&pid| pid > 0);
+    holder.filter(|_| holders.next().is_none())
 }
 
 #[cfg(test)]
@@ -159,7 +183,11 @@ mod tests {
         let path = scratch("lock");
         let dir = RuntimeDir::open(&path).unwrap();
         let held = dir.lock(Duration::from_secs(1)).unwrap();
-        assert_eq!(dir.lock(Duration::from_millis(5)).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let error = dir.lock(Duration::from_millis(5)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        for part in [&path.display().to_string(), &format!("process {}", std::process::id()), "5ms"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
         drop(held);
         drop(dir.lock(Duration::from_secs(10)).unwrap());
         fs::remove_dir(&path).unwrap();
