@@ -101,9 +101,9 @@ pub(crate) fn ini_typo(tries: usize) -> Vec<Duration> {
 
 /// From the stop of a worker until another one serves, beyond the watchdog's patience.
 pub(crate) fn watchdog(tries: usize) -> Vec<Duration> {
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const PATIENCE: Duration = Duration::from_secs(3);
     flush();
-    let scene = with_worker("watchdog_timeout=2s\nrestart_delay=100ms\nstart_limit=0\n");
+    let scene = with_worker("watchdog_timeout=3s\nrestart_delay=100ms\nstart_limit=1000\n");
     let mut daemon = scene.start(&[]);
     daemon.ready();
     let once = |_| {
@@ -149,7 +149,7 @@ pub(crate) fn grandchildren(tries: usize) -> Vec<Duration> {
 /// What a program that dies again and again costs the daemon: its processor time in each second.
 pub(crate) fn crash_loop(tries: usize) -> Vec<Duration> {
     flush();
-    let scene = Scene::new(&format!("{WEB}start_limit=0\n[crash]\nprogram=/bin/false\n"));
+    let scene = Scene::new(&format!("{WEB}start_limit=1000\n[crash]\nprogram=/bin/false\n"));
     let mut daemon = scene.start(&[]);
     daemon.logs("next start in");
     let used = || {
