@@ -132,29 +132,29 @@ impl RuntimeDir {
         }
     }
 
-    fn kept_locked(&self, time: Duration) -> io::Error {
-        let holder = match lock_holder(self.inode) {
-            Some(pid) => format!("process {pid}, which may have been stopped,"),
+    /// Perhaps nobody has held it for all that time: named is who has it now.
+    fn kept_locked(&self, at_most: Duration) -> io::Error {
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let holder = match lock_holder(&locks, self.inode) {
+            Some(pid) => format!("process {pid} (which may have been stopped)"),
             None => "another process".to_owned(),
         };
-        let text = format!("{holder} has kept {} locked for {time:?}", self.path.display());
+        let text = format!("{} was not free within {at_most:?}: {holder} has it locked", self.path.display());
         io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }
 
 /// Whoever has a file locked, out of the kernel's table (proc_locks(5)): `1: FLOCK ADVISORY WRITE pid major:minor:inode
-/// …`. `None` if it cannot be told: files of several systems may have the number, and of another PID namespace it is
-/// 0.
-fn lock_holder(inode: u64) -> Option<u32> {
-    let table = fs::read_to_string("/proc/locks").ok()?;
-    let mut holders = table.lines().filter_map(|line| {
+/// …`. `None` if it cannot be told: files of several systems may have the number, a layered one may tell another number,
+/// and processes of a PID namespace that is not ours or inside of it are not in the table.
+fn lock_holder(locks: &str, inode: u64) -> Option<u32> {
+    let mut holders = locks.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (kind, pid, file) = (fields.next()?, fields.nth(2)?, fields.next()?);
         let is_it = kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
         is_it.then(|| pid.parse().ok()).flatten()
     });
-    let holder = holders.next().filter(|&pid| pid > 0);
-    holder.filter(|_| holders.next().is_none())
+    holders.next().filter(|_| holders.next().is_none())
 }
 
 #[cfg(test)]
@@ -185,11 +185,24 @@ mod tests {
         let held = dir.lock(Duration::from_secs(1)).unwrap();
         let error = dir.lock(Duration::from_millis(5)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        for part in [&path.display().to_string(), &format!("process {}", std::process::id()), "5ms"] {
+        for part in [&*path.display().to_string(), "5ms", "process"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         drop(held);
         drop(dir.lock(Duration::from_secs(10)).unwrap());
         fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_in_the_kernels_table() {
+        let table = "1: POSIX  ADVISORY  WRITE 11 fe:00:70 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 22 fe:00:71 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 23 fe:00:71 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 33 00:1f:72 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 44 fe:00:72 0 EOF\n";
+        assert_eq!(lock_holder(table, 71), Some(22), "who waits is no holder");
+        assert_eq!(lock_holder(table, 70), None, "a lock of another kind");
+        assert_eq!(lock_holder(table, 72), None, "files of two systems");
+        assert_eq!(lock_holder(table, 7), None);
     }
 }
