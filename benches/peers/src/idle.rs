@@ -45,6 +45,11 @@ pub struct Rest {
 const AGAIN: usize = 20;
 /// How long connecting may take in all.
 const CONNECTING: Duration = Duration::from_secs(60);
+/// Until memory is what it stays at.
+const SETTLING: Duration = Duration::from_millis(500);
+/// From then until nobody has anything left to do: each process reads the list of the runtime folder once more after it has
+/// changed, when it next looks at it, which is within five seconds.
+const CALMING: Duration = Duration::from_secs(6);
 
 /// Runs one round.
 pub fn run(mut job: Job) -> Result<Rest, String> {
@@ -64,8 +69,9 @@ pub fn run(mut job: Job) -> Result<Rest, String> {
     for holder in &holders {
         let _: String = holder.hear(CONNECTING)?;
     }
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(SETTLING);
     let after = Memory::now(&serving, &holding);
+    thread::sleep(CALMING);
     let everybody = [serving.as_slice(), holding.as_slice()].concat();
     let (ticks_before, cpu_before) = used(&everybody);
     thread::sleep(job.window);
