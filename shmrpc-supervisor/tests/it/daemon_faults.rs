@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{
-    probe::{self, call, connect, end},
+    probe::{self, AtEnd, call, connect, end},
     scene::{Scene, eventually, lives, texts},
 };
 
@@ -146,7 +146,7 @@ fn reload_or_rolling_restart_under_load() {
                 }
             });
         }
-        let _done = Done(&done);
+        let _at_end = AtEnd(&done);
         let mut round = 0;
         while round < 4 || calls.load(Ordering::Relaxed) < wanted {
             let old = daemon.pids("probe");
@@ -166,13 +166,4 @@ fn reload_or_rolling_restart_under_load() {
     });
     println!("{} calls without a failure", calls.into_inner());
     daemon.stop();
-}
-
-/// Ends the callers, also when a wait has failed.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

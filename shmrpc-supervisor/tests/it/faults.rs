@@ -16,7 +16,7 @@ use serde_json::json;
 use shmrpc::RpcError;
 
 use crate::{
-    probe::{call, connect, end, nothing_left, scene},
+    probe::{AtEnd, call, connect, end, nothing_left, scene},
     scene::{eventually, lives},
 };
 
@@ -65,6 +65,7 @@ fn supervisor_sigkill() {
             }
             calls
         });
+        let at_end = AtEnd(&done);
         let idle = connect(&scene);
         end(first.pid());
         first.wait();
@@ -90,7 +91,7 @@ fn supervisor_sigkill() {
         let mut before = workers.clone();
         before.sort_unstable();
         assert_eq!(adopted, before);
-        done.store(true, Ordering::Relaxed);
+        drop(at_end);
         assert!(steady.join().unwrap() > 0, "no call has failed, and some were made");
         second.stop();
     });

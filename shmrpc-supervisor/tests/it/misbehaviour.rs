@@ -13,7 +13,7 @@ use serde_json::json;
 use shmrpc::RpcError;
 
 use crate::{
-    probe::{call, connect, connect_to, nothing_left, scene_with},
+    probe::{AtEnd, call, connect, connect_to, nothing_left, scene_with},
     scene::{Scene, eventually, lives},
 };
 
@@ -40,16 +40,10 @@ fn neighbour(scene: &Scene, ends: &AtomicBool) -> u64 {
 
 /// Runs something beside the neighbour, who must have been served all the while, by one and the same worker.
 fn beside_a_neighbour(scene: &Scene, run: impl FnOnce()) {
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let ends = AtomicBool::new(false);
     thread::scope(|scope| {
         let calls = scope.spawn(|| neighbour(scene, &ends));
-        let end = End(&ends);
+        let end = AtEnd(&ends);
         run();
         drop(end);
         assert!(calls.join().unwrap() > 0);

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{
-    probe::{call, connect, scene},
+    probe::{AtEnd, call, connect, scene},
     scene::{Daemon, Scene, eventually, lives},
 };
 
@@ -23,12 +23,6 @@ fn under_load<T>(
     run: impl FnOnce(&AtomicU64) -> T,
 ) -> T {
     let (ends, calls) = (AtomicBool::new(false), AtomicU64::new(0));
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     thread::scope(|scope| {
         for _ in 0..clients {
             scope.spawn(|| {
@@ -39,7 +33,7 @@ fn under_load<T>(
                 }
             });
         }
-        let _end = End(&ends);
+        let _end = AtEnd(&ends);
         run(&calls)
     })
 }

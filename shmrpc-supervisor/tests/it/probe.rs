@@ -4,7 +4,10 @@ use std::{
     collections::BTreeSet,
     fs,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -21,6 +24,15 @@ use crate::{
 };
 
 const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\nrestart_jitter=0\n[Probe]\nimport_from=probe\nthreads=2\n";
+
+/// Sets a flag when it is dropped: those who call until then end also when a check beside them has failed.
+pub(crate) struct AtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A scene with the worker program.
 pub(crate) fn scene(more: &str) -> Scene {

@@ -15,7 +15,7 @@ use serde_json::json;
 use shmrpc::{ConnectOptions, Connection};
 
 use crate::{
-    probe::{call, connect, nothing_left, scene},
+    probe::{AtEnd, call, connect, nothing_left, scene},
     scene::{Daemon, Scene, lives},
 };
 
@@ -98,18 +98,12 @@ fn calls(scene: &Scene, ends: &AtomicBool, times: &Mutex<Vec<Duration>>) {
 }
 
 fn loaded<T>(scene: &Scene, run: impl FnOnce() -> T) -> (T, Vec<Duration>) {
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let (ends, times) = (AtomicBool::new(false), Mutex::default());
     let result = thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| calls(scene, &ends, &times));
         }
-        let _end = End(&ends);
+        let _end = AtEnd(&ends);
         run()
     });
     let mut times = times.into_inner().unwrap();

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    probe::{call, connect_to, scene},
+    probe::{AtEnd, call, connect_to, scene},
     scene::{Daemon, Scene},
 };
 
@@ -99,7 +99,7 @@ fn a_steady_load_of_any_height_never_makes_a_pool_swing() {
                 scope.spawn(move || steady(scene, name, busy, ends, calls));
             }
         }
-        let _end = End(&ends);
+        let _end = AtEnd(&ends);
         while begun.elapsed() < load_time {
             rise.look(&daemon, begun.elapsed().as_secs());
             thread::sleep(Duration::from_millis(500));
@@ -136,13 +136,4 @@ fn a_steady_load_of_any_height_never_makes_a_pool_swing() {
     assert!(fall.is_ordered(|before, after| after < before), "a reversal: {:?}", fall.sizes);
     println!("{}", changes(&daemon));
     daemon.stop();
-}
-
-/// Ends the callers, also when a check has failed.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
