@@ -218,7 +218,7 @@ fn fewest_system_calls(words: &Words, client: &EchoBlockingClient) -> u64 {
 /// Instructions a call: of the client, that begins many while the worker is occupied and takes their answers when all
 /// are there, and of the worker, that finds them waiting.
 fn instructions(echo: &Echo, client: &EchoBlockingClient) -> (u64, u64) {
-    const CALLS: u64 = 4;
+    const CALLS: u64 = 16;
     let words = echo.words;
     let begin =
         |name| client.connection().begin(method(name).into(), Door::Native, &[7; 64]).expect("there is room");
