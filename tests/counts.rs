@@ -218,7 +218,7 @@ fn fewest_system_calls(words: &Words, client: &EchoBlockingClient) -> u64 {
 /// Instructions a call: of the client, that begins many while the worker is occupied and takes their answers when all
 /// are there, and of the worker, that finds them waiting.
 fn instructions(echo: &Echo, client: &EchoBlockingClient) -> (u64, u64) {
-    // As many as two rings hold beside the calls that occupy the worker: it takes them in the order in which they were begun.
+    // Few enough to lie in two rings, beside those that occupy the worker: it takes them in the order in which they were begun.
     const CALLS: u64 = 12;
     let words = echo.words;
     let begin =
