@@ -5,7 +5,8 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use shmrpc::{
@@ -29,7 +30,7 @@ impl Victim {
     #[json_method]
     fn hang(&self) {
         println!("in");
-        std::thread::sleep(Duration::from_secs(3600));
+        thread::sleep(Duration::from_secs(3600));
     }
 }
 
@@ -37,6 +38,9 @@ pub(crate) const SMALL: &str = "serve-small";
 pub(crate) const LARGE: &str = "serve-large";
 pub(crate) const HUGE: &str = "serve-huge";
 pub(crate) const CLIENT: &str = "call-for-ever";
+
+/// How long a process may take to end when it is told to.
+const LONGEST_END: Duration = Duration::from_secs(10);
 
 /// What a process of that role does; it does not return.
 pub(crate) fn role(name: &str) -> Option<fn(&Path) -> !> {
@@ -59,6 +63,7 @@ fn serve(folder: &Path, resident_bytes: usize) -> ! {
     println!("{}", serving.tcp_addr().expect("TCP was asked for").port());
     // Until the measuring process is gone, at the latest.
     let _end = std::io::stdin().read(&mut [0]);
+    drop(serving);
     drop(resident);
     std::process::exit(0);
 }
@@ -68,12 +73,16 @@ fn call_for_ever(folder: &Path) -> ! {
     let data = vec![7; 64 << 10];
     echo(&connection, &data).expect("an answer");
     println!("calling");
-    loop {
+    let input = thread::spawn(|| std::io::stdin().read(&mut [0]));
+    while !input.is_finished() {
         let _until_killed = echo(&connection, &data);
     }
+    drop(connection);
+    std::process::exit(0);
 }
 
-/// A process of ours in a role; killed when dropped.
+/// A process of ours in a role. When dropped it is told to end, so that it leaves its folder as it should: whoever is
+/// killed leaves that to the next in the same folder, and there may be none. Killed if it does not.
 pub(crate) struct Actor {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -109,6 +118,11 @@ impl Actor {
 
 impl Drop for Actor {
     fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < LONGEST_END {
+            thread::sleep(Duration::from_millis(1));
+        }
         let _gone_already = self.child.kill();
         let _reaped = self.child.wait();
     }
