@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use shmrpc::{
     ConnectOptions, Connection, RpcError,
-    codec::{Decode, Json},
+    codec::{Bincode, Decode, Json},
     frame::{Frame, HEADER_BYTES, Header, Kind, decode, encode, flags, handshake::Hello},
 };
 
@@ -123,6 +123,12 @@ pub(crate) fn decompression_bomb(tries: usize) -> Vec<Duration> {
 pub(crate) fn deep_value(tries: usize) -> Vec<Duration> {
     let deep = vec![b'['; 1 << 20];
     timed(tries * 10, || assert!(<Json as Decode<Value>>::decode(&deep).is_err()))
+}
+
+/// Nine bytes that claim eight thousand million elements of nothing.
+pub(crate) fn huge_claim(tries: usize) -> Vec<Duration> {
+    let claim = [253, 0, 0, 0, 0, 2, 0, 0, 0];
+    timed(tries * 100, || assert!(<Bincode as Decode<Vec<()>>>::decode(&claim).is_err()))
 }
 
 /// The longest that the limit on memory lets pass before it is met.
