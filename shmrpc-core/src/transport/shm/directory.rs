@@ -206,9 +206,11 @@ impl Directory {
             self.sweep_segments();
             let linked = self.segment_name();
             for name in file_names(&self.dir.short_path(".")) {
-                let listed = |node: &str| alive.iter().any(|entry| entry.node == node);
+                let listed = |among: &[&Entry], node: &str| among.iter().any(|entry| entry.node == node);
                 let stale = match name.strip_suffix(".sock") {
-                    Some(node) => !listed(node) && nobody_listens(&self.dir.short_path(&name)),
+                    Some(node) if listed(&alive, node) => false,
+                    // One that is dying may not have closed it yet, and its last neighbour comes by only once.
+                    Some(node) => listed(&dead, node) || nobody_listens(&self.dir.short_path(&name)),
                     None if name.starts_with(IN_FOLDER) => linked.as_ref() != Some(&name),
                     None => name.starts_with("directory."),
                 };

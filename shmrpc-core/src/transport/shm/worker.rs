@@ -207,10 +207,14 @@ impl Worker {
         shared.say_goodbye();
         kill_point("drain.goodbye_said");
         let parts = || Instant::now() < parted_until && !shared.has_parted();
-        while (shared.activity.running() > 0 || parts()) && Instant::now() < until {
+        // What ends the wait is what counts: a thread that is just waking shows for a moment, to see that all is closed.
+        let cut_off = loop {
+            let running = shared.activity.running();
+            if running == 0 && !parts() || Instant::now() >= until {
+                break running;
+            }
             std::thread::sleep(Duration::from_millis(1));
-        }
-        let cut_off = shared.activity.running();
+        };
         // Before the links end: at their end clients use the slots of what was cut off for other calls.
         shared.activity.leave();
         kill_point("drain.rings_left");

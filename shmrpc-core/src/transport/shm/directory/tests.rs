@@ -23,6 +23,14 @@ fn entry(id: u64) -> Entry {
     }
 }
 
+fn listener(path: &Path) -> OwnedFd {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let listener = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    bind(listener.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    listen(&listener, Backlog::new(1).unwrap()).unwrap();
+    listener
+}
+
 #[test]
 fn it_grows_and_leaves_nothing() {
     let (path, directory) = scratch("grows");
@@ -113,6 +121,24 @@ fn the_dead_are_swept() {
     std::fs::remove_dir(&path).unwrap();
 }
 
+/// A process that dies closes its files one after the other; a child of its `fork` may have them for longer.
+#[test]
+fn a_dead_ones_socket_goes_though_it_is_still_open() {
+    let (path, directory) = scratch("dying");
+    let mut dead = entry(7);
+    dead.process.start_ticks += 1;
+    let sockets = [&dead, &entry(8), &entry(9)].map(|entry| path.join(format!("{}.sock", entry.node)));
+    let _listeners = sockets.each_ref().map(|socket| listener(socket));
+    directory.publish(&dead).unwrap();
+    directory.publish(&entry(8)).unwrap();
+    directory.sweep().unwrap();
+    // The third is not listed yet.
+    assert_eq!(sockets.each_ref().map(|socket| socket.exists()), [false, true, true]);
+    sockets.iter().skip(1).for_each(|socket| std::fs::remove_file(socket).unwrap());
+    directory.withdraw(vec![8]).unwrap();
+    std::fs::remove_dir(&path).unwrap();
+}
+
 #[test]
 fn a_directory_in_the_folder_stays_there_and_leaves_nothing() {
     let (path, directory) = scratch("in-folder");
@@ -138,10 +164,7 @@ fn a_process_of_another_pid_namespace_lives_as_long_as_its_socket() {
     let process = ProcessStamp { namespace: 1, ..ProcessStamp::current() };
     let foreign = Entry { process, ..entry(9) };
     let socket = path.join(format!("{}.sock", foreign.node));
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let listener = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
-    bind(listener.as_raw_fd(), &UnixAddr::new(&socket).unwrap()).unwrap();
-    listen(&listener, Backlog::new(1).unwrap()).unwrap();
+    let listener = listener(&socket);
     directory.publish(&entry(8)).unwrap();
     directory.publish(&foreign).unwrap();
     directory.sweep().unwrap();

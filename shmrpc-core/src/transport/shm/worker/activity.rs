@@ -125,8 +125,9 @@ impl Activity {
 
     /// Calls that have been claimed and not answered. A thread that may be about to claim one counts too.
     pub(super) fn running(&self) -> usize {
-        let apart = self.shared.load(Ordering::SeqCst) as u32 as usize;
-        apart + self.threads.iter().filter(|thread| thread.0.load(Ordering::SeqCst) != AWAY).count()
+        // The threads first: one that hands its call on and goes is seen there, or the call is seen in the shared word.
+        let threads = self.threads.iter().filter(|thread| thread.0.load(Ordering::SeqCst) != AWAY).count();
+        threads + self.shared.load(Ordering::SeqCst) as u32 as usize
     }
 
     /// From now on nothing is claimed.
