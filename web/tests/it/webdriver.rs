@@ -4,8 +4,9 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,9 @@ const ARGUMENTS: &[&str] = &[
     "--no-first-run",
     "--window-size=1280,1000",
 ];
+
+/// How often a driver is started at most until one finds a port.
+const DRIVER_STARTS: usize = 5;
 
 /// A browser with one window.
 pub(crate) struct Browser {
@@ -53,15 +57,7 @@ impl Browser {
             return None;
         };
         let folder = tempfile::tempdir().expect("a folder for the browser");
-        let mut driver = Command::new(driver)
-            .env("TMPDIR", folder.path())
-            .args(["--port=0", "--log-level=WARNING"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver can be started");
-        let address = announced_address(&mut driver);
+        let (driver, address) = start_driver(&driver, folder.path());
         let mut browser = Self { driver, address, session: String::new(), _folder: folder };
         let options = json!({"binary": chromium, "args": ARGUMENTS});
         let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}});
@@ -189,10 +185,30 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
+/// On a port of its own choice. It takes one of IPv4 and then needs the same of IPv6; where somebody has that, it ends.
+fn start_driver(program: &Path, folder: &Path) -> (Child, SocketAddr) {
+    for _ in 0..DRIVER_STARTS {
+        let mut driver = Command::new(program)
+            .env("TMPDIR", folder)
+            .args(["--port=0", "--log-level=WARNING"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver can be started");
+        match announced_port(&mut driver) {
+            Ok(port) => return (driver, SocketAddr::from(([127, 0, 0, 1], port))),
+            Err(RecvTimeoutError::Disconnected) => drop(driver.wait()),
+            Err(RecvTimeoutError::Timeout) => panic!("chromedriver does not tell its port"),
+        }
+    }
+    panic!("chromedriver has ended {DRIVER_STARTS} times before it told its port");
+}
+
 /// `ChromeDriver was started successfully on port 40123.`
-fn announced_address(driver: &mut Child) -> SocketAddr {
+fn announced_port(driver: &mut Child) -> Result<u16, RecvTimeoutError> {
     let output = BufReader::new(driver.stdout.take().expect("its output is piped"));
-    let (found, port) = std::sync::mpsc::channel();
+    let (found, port) = mpsc::channel();
     // Goes on reading, so that the driver never writes into a broken pipe.
     std::thread::spawn(move || {
         for line in output.lines().map_while(Result::ok) {
@@ -204,6 +220,5 @@ fn announced_address(driver: &mut Child) -> SocketAddr {
             }
         }
     });
-    let port: u16 = port.recv_timeout(http::DEADLINE).expect("chromedriver tells its port");
-    SocketAddr::from(([127, 0, 0, 1], port))
+    port.recv_timeout(http::DEADLINE)
 }
