@@ -7,6 +7,7 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -55,12 +56,12 @@ const BATCH: u32 = 200;
 /// For so long each length is tried: a machine may be so busy that client and worker have to sleep for some time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn main() {
+fn main() -> ExitCode {
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = ServeOptions::default();
     options.runtime_dir = Some(folder.path().join("run"));
     options.threads = 1;
-    let serving = Serving::start(Arc::new(Echo), options).expect("the service starts");
+    let _serving = Serving::start(Arc::new(Echo), options).expect("the service starts");
     let mut options = ConnectOptions::default();
     options.runtime_dir = Some(folder.path().join("run"));
     let client = EchoBlockingClient::connect_with("shm://", &options).expect("it is found");
@@ -84,14 +85,12 @@ fn main() {
         println!("{len} bytes: {fewest} allocations in {BATCH} calls");
         failed += u32::from(fewest > 0);
     }
-    drop(client);
-    drop(serving);
     println!(
         "test result: {}. {} passed; {failed} failed",
         if failed == 0 { "ok" } else { "FAILED" },
         4 - failed
     );
-    std::process::exit(i32::from(failed > 0));
+    ExitCode::from(u8::from(failed > 0))
 }
 
 /// The first that is zero, or the least of all.

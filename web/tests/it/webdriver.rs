@@ -32,13 +32,16 @@ const ARGUMENTS: &[&str] = &[
 /// How often a driver is started at most until one finds a port.
 const DRIVER_STARTS: usize = 5;
 
+/// How long a browser that has ended may go on writing files.
+const PATIENCE_WITH_FILES: Duration = Duration::from_secs(10);
+
 /// A browser with one window.
 pub(crate) struct Browser {
     driver: Child,
     address: SocketAddr,
     session: String,
-    /// Where both keep their files; goes when they have gone.
-    _folder: TempDir,
+    /// Where both keep their files.
+    folder: TempDir,
 }
 
 impl Browser {
@@ -58,7 +61,7 @@ impl Browser {
         };
         let folder = tempfile::tempdir().expect("a folder for the browser");
         let (driver, address) = start_driver(&driver, folder.path());
-        let mut browser = Self { driver, address, session: String::new(), _folder: folder };
+        let mut browser = Self { driver, address, session: String::new(), folder };
         let options = json!({"binary": chromium, "args": ARGUMENTS});
         let wanted = json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}});
         let made = browser.command("POST", "", &json!({"capabilities": {"alwaysMatch": wanted}}));
@@ -177,6 +180,11 @@ impl Drop for Browser {
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+        // Processes of Chromium's may outlive it for a moment, in which they write files.
+        let until = Instant::now() + PATIENCE_WITH_FILES;
+        while std::fs::remove_dir_all(self.folder.path()).is_err() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
