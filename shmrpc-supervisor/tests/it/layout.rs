@@ -21,7 +21,7 @@ use shmrpc::observe::LAYOUT_VERSION;
 use crate::{
     cargo::cargo,
     probe::{AtEnd, call, connect, end, nothing_left, scene},
-    scene::{Scene, eventually, lives, texts},
+    scene::{Scene, eventually, free_port, lives, texts},
 };
 
 /// The version of those programs.
@@ -121,7 +121,7 @@ fn services(scene: &Scene) -> String {
 /// The daemon and its program are replaced by those of another release: clients of the old one call on.
 #[test]
 fn a_new_layout_version_moves_clients_without_a_lost_call() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let scene = scene(&format!("min_proc_num=2\nmax_proc_num=2\ntcp_bind=127.0.0.1\nport={port}\n"));
     let mut old = [left_behind(&scene), left_behind(&scene)];
     let pids = old.each_ref().map(Other::pid);

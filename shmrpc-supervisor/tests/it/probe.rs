@@ -20,7 +20,7 @@ use shmrpc::{ConnectOptions, Connection, Door, RpcError, Status};
 
 use crate::{
     cargo::cargo,
-    scene::{Daemon, Scene, eventually, lives},
+    scene::{Daemon, Scene, eventually, free_port, lives},
 };
 
 const INI: &str = "[web monitor]\nport=0\n[defaults]\nlog_dir=here\nrestart_delay=10ms\nrestart_jitter=0\n[Probe]\nimport_from=probe\nthreads=2\n";
@@ -296,7 +296,7 @@ fn metrics_count_the_calls() {
 
 #[test]
 fn the_same_answers_come_over_tcp_from_all_workers_on_one_port() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let more = format!("min_proc_num=2\nmax_proc_num=2\ntcp_bind=127.0.0.1\nport={port}\n");
     for forced in [false, true] {
         let scene = scene(&format!("{more}force_insecure_serialisation={forced}\n"));

@@ -1,7 +1,6 @@
 //! A daemon that is replaced by another, and everything that may change under load without a failed call.
 
 use std::{
-    net::TcpListener,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -16,12 +15,8 @@ use shmrpc::{ConnectOptions, Connection};
 
 use crate::{
     probe::{AtEnd, call, connect, nothing_left, scene},
-    scene::{Daemon, Scene, lives},
+    scene::{Daemon, Scene, free_port, lives},
 };
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 pub(crate) fn replaced<'a>(scene: &'a Scene, mut old: Daemon<'a>) -> Daemon<'a> {
     std::fs::write(scene.path().join("daemon.out"), "").unwrap();

@@ -3,9 +3,10 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -108,6 +109,17 @@ impl Scene {
 pub(crate) fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
+}
+
+/// A port that nobody listens at. The kernel gives it to nobody who has no wish: before a process of the test is there,
+/// neither another test's listener nor a connection has it.
+pub(crate) fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports =
+        std::iter::repeat_with(|| first.wrapping_add(TAKEN.fetch_add(1, Relaxed)) % 12_000 + 20_000);
+    ports.find_map(|port| u16::try_from(port).ok().filter(free)).unwrap()
 }
 
 /// How long anything may take before a test gives up.

@@ -13,7 +13,7 @@ use shmrpc::{ClientTls, ConnectError, ConnectOptions, Connection};
 
 use crate::{
     probe::{call, scene},
-    scene::{Scene, texts},
+    scene::{Scene, free_port, texts},
 };
 
 /// What an operator would make with `openssl`: an authority, and a certificate for each side.
@@ -61,10 +61,6 @@ impl Certificates {
             path("ca.pem")
         )
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn shmrpc(scene: &Scene, args: &[&str], env: &[(&str, &Path)]) -> Output {

@@ -1,13 +1,13 @@
 //! Programs that run as another user than the daemon: who they are then, and what is open to them. Only root can have
 //! that done.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use nix::{sys::signal::Signal, unistd::User};
 
 use crate::{
     probe,
-    scene::{Scene, eventually, lives, texts},
+    scene::{Scene, eventually, free_port, lives, texts},
 };
 
 /// A group that nobody is in, and that need not have a name.
@@ -39,8 +39,7 @@ fn a_program_runs_as_its_user_and_is_outside() {
         return;
     }
     let nobody = User::from_name("nobody").unwrap().expect("every system has nobody").uid.as_raw();
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (own, known) = (port(), port());
+    let (own, known) = (free_port(), free_port());
     let scene = probe::scene(&format!(
         "tcp_bind=127.0.0.1\nport={own}\n\
          [Probe:known]\nimport_from=probe\ntcp_bind=127.0.0.1\nport={known}\ntcp_secret_file=secret\n\

@@ -6,7 +6,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::scene::{Scene, eventually, lives, texts};
+use crate::scene::{Scene, eventually, free_port, lives, texts};
 
 /// Describes itself like a worker program; started as a worker it never becomes ready.
 const WORKER: &str = r#"#!/bin/sh
@@ -20,10 +20,6 @@ mv config.part config.json
 echo hello
 exec sleep 1000
 "#;
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn scene(ini: &str, port: u16) -> Scene {
     let scene = Scene::new(ini);
