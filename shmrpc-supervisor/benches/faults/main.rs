@@ -60,7 +60,7 @@ const ROWS: &[Row] = &[
         measure: processes::calls_beside_others,
     },
     Row {
-        name: "the same, client and one worker stopped",
+        name: "the same, the client and each worker in turn stopped",
         bound: "1 ms more",
         measure: processes::calls_beside_stopped,
     },

@@ -131,7 +131,7 @@ pub(crate) fn calls_beside_stopped(tries: usize) -> Vec<Duration> {
 }
 
 /// A client's calls to two workers, beside another client that calls all the time; or beside one that is stopped in
-/// the midst of that, with one of the workers.
+/// the midst of that, with each of the workers in turn: calls are slower while the one that attends their ring is stopped.
 fn beside_others(tries: usize, are_stopped: bool) -> Vec<Duration> {
     flush();
     let folder = tempfile::tempdir().expect("a folder");
@@ -139,17 +139,20 @@ fn beside_others(tries: usize, are_stopped: bool) -> Vec<Duration> {
     let (other, _) = Actor::start(CLIENT, folder.path());
     let connection = connect(folder.path()).with_deadline(PATIENCE);
     (0..1000).for_each(|_| drop(echo(&connection, b"x").expect("an answer")));
-    let signal = |pid: u32, signal| kill(Pid::from_raw(pid.cast_signed()), signal).expect("it lives");
-    let stopped: &[u32] = if are_stopped { &[other.pid(), workers[0].pid()] } else { &[] };
-    stopped.iter().for_each(|&pid| signal(pid, Signal::SIGSTOP));
     let once = |_| {
         let start = Instant::now();
         echo(&connection, b"x").expect("an answer");
         start.elapsed()
     };
-    let times = (0..tries * 100).map(once).collect();
-    stopped.iter().for_each(|&pid| signal(pid, Signal::SIGCONT));
-    times
+    let signal = |pid: u32, signal| kill(Pid::from_raw(pid.cast_signed()), signal).expect("it lives");
+    let beside = |worker: &Actor| -> Vec<Duration> {
+        let stopped: &[u32] = if are_stopped { &[other.pid(), worker.pid()] } else { &[] };
+        stopped.iter().for_each(|&pid| signal(pid, Signal::SIGSTOP));
+        let times = (0..tries * 100).map(once).collect();
+        stopped.iter().for_each(|&pid| signal(pid, Signal::SIGCONT));
+        times
+    };
+    workers.iter().flat_map(beside).collect()
 }
 
 /// Arguments that need a region, when the process may open no further descriptor.
