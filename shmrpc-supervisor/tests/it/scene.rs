@@ -111,8 +111,8 @@ pub(crate) fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// A port that nobody listens at. The kernel gives it to nobody who has no wish: before a process of the test is there,
-/// neither another test's listener nor a connection has it.
+/// A port that nobody listens at, below the range out of which Linux chooses by itself (32768 to 60999 unless
+/// `ip_local_port_range` says otherwise): no connection and no listener at port 0 takes it before the test's own process does.
 pub(crate) fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(97);

@@ -16,7 +16,7 @@ mod steps;
 #[allow(dead_code, reason = "shared with shmrpc-web's tests, which use more of it")]
 mod webdriver;
 
-use std::{io::Write as _, net::TcpListener, process::ExitCode, time::Duration};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -78,8 +78,7 @@ fn the_page_of_the_real_daemon() {
     let Some(browser) = webdriver::Browser::start(NAME) else { return };
     let this = std::env::current_exe().expect("this program has a path");
     // The same port before and after a restart.
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let port = scene::free_port();
     let ini = format!(
         "[web monitor]\nhost = 127.0.0.1\nport = {port}\n\n[defaults]\nlog_dir = logs\n\n\
          [Talker]\nimport_from = {}\nmin_proc_num = 2\n",
